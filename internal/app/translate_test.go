@@ -1,0 +1,81 @@
+package app
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/internal/gate"
+	"github.com/millrace/millrace/internal/quota"
+)
+
+func TestQuotaIsTranslatedWhole(t *testing.T) {
+	u := &config.Upstream{Provider: config.ProviderOpenAI, BaseURL: "https://x.openai.azure.com/v1", Quota: config.Quota{
+		Requests: config.Rate{Count: 60, Per: time.Minute}, Tokens: config.Rate{Count: 5, Per: time.Second},
+		InputTokens: config.Rate{Count: 7, Per: time.Hour}, OutputTokens: config.Rate{Count: 8, Per: time.Minute},
+		RequestsPerDay: 1, TokensPerDay: 2, InputTokensPerDay: 3, OutputTokensPerDay: 4, Seats: 9, Window: "bucket", Burst: 6 * time.Second,
+	}}
+	got, err := quotaOptions(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := 24 * time.Hour
+	want := []quota.Limit{
+		{Dim: quota.Requests, Max: 60, Span: time.Minute, Kind: quota.Bucket, Burst: 6},
+		{Dim: quota.Total, Max: 5, Span: time.Second, Kind: quota.Bucket, Burst: 30},
+		{Dim: quota.Input, Max: 7, Span: time.Hour, Kind: quota.Bucket, Burst: 1},
+		{Dim: quota.Output, Max: 8, Span: time.Minute, Kind: quota.Bucket, Burst: 1},
+		{Dim: quota.Requests, Max: 1, Span: day}, {Dim: quota.Total, Max: 2, Span: day},
+		{Dim: quota.Input, Max: 3, Span: day}, {Dim: quota.Output, Max: 4, Span: day},
+	}
+	if diff := cmp.Diff(want, got.Limits); diff != "" {
+		t.Error(diff)
+	}
+	if got.Seats != 9 || got.Meter.Name != "azure" {
+		t.Errorf("seats %d, meter %s", got.Seats, got.Meter.Name)
+	}
+}
+
+func TestMeterFollowsTheHost(t *testing.T) {
+	for base, want := range map[string]string{
+		config.OpenAIBaseURL: "openai", "https://API.OpenAI.com/v1": "openai", "https://r.openai.azure.com/openai/v1": "azure",
+		"http://127.0.0.1:8000/v1": quota.DefaultMeter, "https://api.openai.com.example.org/v1": quota.DefaultMeter,
+	} {
+		if got := meterName(&config.Upstream{Provider: config.ProviderOpenAI, BaseURL: base}); got != want {
+			t.Errorf("%s: %s, want %s", base, got, want)
+		}
+	}
+	if got := meterName(&config.Upstream{BaseURL: config.OpenAIBaseURL, Quota: config.Quota{Meter: "vllm"}}); got != "vllm" {
+		t.Errorf("configured: %s", got)
+	}
+}
+
+func TestRoutesAndClassesAreTranslated(t *testing.T) {
+	c := load(t, "ANALYSIS_TASK_RATE_LIMIT=5/s")
+	c.Upstreams = append(c.Upstreams, config.Upstream{Name: "b", Provider: config.ProviderSim, Model: "bm", Quota: config.Quota{Window: "slice", Slice: time.Second}})
+	c.Routes = []config.Route{{Model: "x", Upstreams: []string{"b", "main"}, OnFull: "spill", SpillAfter: 3 * time.Second, Hold: time.Minute}, {Model: "*", Upstreams: []string{"b"}}}
+	c.Classes["analysis"].Spacing = "even"
+	o, err := admissionOptions(c, func(*config.Upstream) quota.Start { return quota.Unknown })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]gate.Route{{Upstreams: []int{1, 0}, Spill: true, SpillAfter: 3 * time.Second}, {Upstreams: []int{1}}}, o.Routes); diff != "" {
+		t.Error(diff)
+	}
+	want := gate.Class{Name: "analysis", Weight: 3, Rate: gate.Rate{Max: 5, Per: time.Second, Even: true}}
+	if diff := cmp.Diff(want, o.Classes[0]); diff != "" {
+		t.Error(diff)
+	}
+	if o.Upstreams[0].Quota.Start != quota.Unknown || o.MaxQueue != c.Limits.Queue || o.Hold != c.Limits.Hold {
+		t.Errorf("%+v", o)
+	}
+	g := gatewayOptions(c)
+	if diff := cmp.Diff([]string{"bm"}, g.Routes[1].Models); diff != "" || g.Routes[0].Hold != time.Minute {
+		t.Error(diff, g.Routes)
+	}
+	if d := dispatchOptions(c); d.Limits["chat"].Hard != 120*time.Second || d.Upstreams[1].Model != "bm" {
+		t.Errorf("%+v", d)
+	}
+}

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/internal/provider/sim"
+)
+
+// screen is an output that can be waited for.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	seen chan struct{} // gets a value at each write
+}
+
+func newScreen() *screen { return &screen{seen: make(chan struct{}, 100)} }
+
+func (s *screen) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen <- struct{}{}
+	return s.text.Write(b)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func TestSimServesAndReports(t *testing.T) {
+	t.Parallel()
+	rules := filepath.Join(t.TempDir(), "rules.json")
+	if err := os.WriteFile(rules, []byte(`[{"kind":"status","status":503,"model":"bad"}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	out, errs := newScreen(), newScreen()
+	cmd := newSimCommand()
+	cmd.SetOut(out)
+	cmd.SetErr(errs)
+	cmd.SetArgs([]string{"--listen", "127.0.0.1:0", "--instant", "--requests", "600", "--fault-file", rules, "--fault", `{"kind":"hang","model":"other"}`})
+	done := make(chan error, 1)
+	go func() { done <- cmd.ExecuteContext(ctx) }()
+	select {
+	case <-out.seen:
+	case err := <-done:
+		t.Fatalf("the command ended: %v", err)
+	}
+	url := regexp.MustCompile(`http://[0-9.:]+`).FindString(out.String())
+	for model, want := range map[string]int{"m": http.StatusOK, "bad": http.StatusServiceUnavailable} {
+		body := `{"model":"` + model + `","messages":[{"role":"user","content":"hi"}]}`
+		resp, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("model %s: status %d, want %d", model, resp.StatusCode, want)
+		}
+	}
+	if !strings.Contains(out.String(), "curl "+url) {
+		t.Errorf("no curl line in %q", out.String())
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	var stats sim.Stats
+	if err := json.Unmarshal([]byte(errs.String()), &stats); err != nil {
+		t.Fatalf("%v in %q", err, errs.String())
+	}
+	if stats.Answered != 1 || stats.Statuses["503"] != 1 {
+		t.Errorf("answered %d, statuses %v", stats.Answered, stats.Statuses)
+	}
+}
+
+func TestSimRefusesBadFlags(t *testing.T) {
+	t.Parallel()
+	for flags, want := range map[string]string{
+		"--profile nobody":     "profile",
+		"--window round":       "window",
+		"--requests -1":        "negative",
+		"--fault explode":      "explode",
+		"--fault-file /nofile": "fault file",
+		"--listen 127.0.0.1:x": "listen",
+	} {
+		cmd := newSimCommand()
+		cmd.SetOut(newScreen())
+		cmd.SetErr(newScreen())
+		cmd.SetArgs(strings.Fields(flags))
+		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q in it", flags, err, want)
+		}
+	}
+}

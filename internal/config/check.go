@@ -1,0 +1,265 @@
+package config
+
+import (
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/internal/quota"
+)
+
+// The bounds of lists and of times.
+const (
+	longest      = 24 * time.Hour
+	maxUpstreams = 64
+	maxClasses   = 64
+	maxRoutes    = 1024
+)
+
+// The closed lists of words.
+var (
+	providers = []string{ProviderOpenAI, ProviderSim}
+	windows   = []string{"paced", "sliding", "bucket", "fixed", "slice"}
+	fulls     = []string{"wait", "spill"}
+	spacings  = []string{"any", "even"}
+)
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+
+// check looks for what no single value shows: words outside their list, names
+// that resolve to nothing, values that contradict each other.
+func (l *loader) check() {
+	c := l.config
+	l.checkListen()
+	l.count("upstreams", len(c.Upstreams), maxUpstreams)
+	l.count("classes", len(c.Classes), maxClasses)
+	l.count("routes", len(c.Routes), maxRoutes)
+	if len(l.faults) > 0 {
+		return
+	}
+	seen := map[string]bool{}
+	for i := range c.Upstreams {
+		l.checkName(at("upstreams", i, "name"), c.Upstreams[i].Name, seen)
+		l.checkUpstream(at("upstreams", i, ""), &c.Upstreams[i])
+	}
+	seen = map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(c.Classes)) {
+		l.checkName("classes."+name, name, seen)
+		l.checkClass("classes."+name, c.Classes[name])
+	}
+	seen = map[string]bool{}
+	for i := range c.Routes {
+		l.checkRoute(at("routes", i, ""), &c.Routes[i], seen)
+	}
+	l.checkLimits()
+}
+
+func at(list string, i int, key string) string {
+	return strings.TrimSuffix(list+"."+strconv.Itoa(i)+"."+key, ".")
+}
+
+// wrong records a fault at the place where the value at path was given, or
+// where its section stands.
+func (l *loader) wrong(path, mend, format string, args ...any) {
+	origin := l.config.Origin(path)
+	for up := path; origin.Layer == LayerDefault && strings.Contains(up, "."); {
+		up = up[:strings.LastIndexByte(up, '.')]
+		origin = l.config.Origin(up)
+	}
+	l.fault(origin, path, fail(mend, format, args...))
+}
+
+func (l *loader) count(path string, n, most int) {
+	if n > most {
+		l.wrong(path, "remove some", "has %d entries; the most is %d", n, most)
+	}
+}
+
+func (l *loader) word(path, value string, known []string) {
+	if !slices.Contains(known, value) {
+		l.wrong(path, "write one of: "+strings.Join(known, ", "), "%q is unknown", value)
+	}
+}
+
+func (l *loader) checkListen() {
+	const path = "listen"
+	host, port, err := net.SplitHostPort(l.config.Listen)
+	if err != nil {
+		l.wrong(path, "write HOST:PORT, such as 127.0.0.1:8080", "%q is not an address", l.config.Listen)
+		return
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		l.wrong(path, "write a port from 0 to 65535; 0 picks a free one", "%q is not a port", port)
+	}
+	if !loopback(host) {
+		l.wrong(path, "listen on 127.0.0.1 or [::1]; to be reached from elsewhere, put a proxy that ends TLS and authenticates in front",
+			"%q is reachable from other machines, and without keys anyone there could spend the quota", l.config.Listen)
+	}
+}
+
+func loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// checkName keeps names plain and apart, in a file and as part of a variable.
+func (l *loader) checkName(path, name string, seen map[string]bool) {
+	switch folded := variableOf(name); {
+	case name == "":
+		l.wrong(path, "give it a name: {name: main, ...}", "has no name")
+	case !plainName.MatchString(name):
+		l.wrong(path, "use up to 64 letters, digits, - and _", "%q is not a plain name", name)
+	case seen[folded]:
+		l.wrong(path, "choose another", "%q is taken", name)
+	default:
+		seen[folded] = true
+	}
+}
+
+func (l *loader) checkUpstream(path string, u *Upstream) {
+	l.word(path+".provider", u.Provider, providers)
+	l.word(path+".quota.window", u.Quota.Window, windows)
+	if u.Breaker.Ratio > 1 {
+		l.wrong(path+".breaker.ratio", "write a share such as 0.5", "%v is more than all", u.Breaker.Ratio)
+	}
+	l.atMost(path+".timeout.connect", u.Timeout.Connect)
+	l.atMost(path+".timeout.first_byte", u.Timeout.FirstByte)
+	l.atMost(path+".timeout.read", u.Timeout.Read)
+	l.atMost(path+".breaker.open", u.Breaker.Open)
+	l.checkQuota(path+".quota", &u.Quota)
+	l.checkEndpoint(path, u)
+}
+
+func (l *loader) atMost(path string, d time.Duration) {
+	if d > longest {
+		l.wrong(path, "shorten it", "%s is longer than %s", formatDuration(d), formatDuration(longest))
+	}
+}
+
+func (l *loader) checkEndpoint(path string, u *Upstream) {
+	if u.Provider == ProviderSim {
+		if u.BaseURL != "" {
+			l.wrong(path+".base_url", "remove it, or use provider: openai for a simulator of its own", "contradicts provider sim, which runs inside the gateway")
+		}
+		if !u.APIKey.IsZero() {
+			l.wrong(path+".api_key", "remove it", "contradicts provider sim, which takes none")
+		}
+		return
+	}
+	if u.BaseURL == "" {
+		u.BaseURL = OpenAIBaseURL
+	}
+	l.checkURL(path+".base_url", u.BaseURL)
+	if u.BaseURL == OpenAIBaseURL && u.APIKey.IsZero() {
+		l.wrong(path+".api_key", "write api_key: ${OPENAI_API_KEY}, or set base_url to an endpoint that needs none", "is missing, and %s takes no request without", OpenAIBaseURL)
+	}
+}
+
+func (l *loader) checkURL(path, text string) {
+	const mend = "write it as https://host/v1"
+	switch u, err := url.Parse(text); {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		l.wrong(path, mend, "is not an http or https address")
+	case u.User != nil:
+		l.wrong(path, "move the credential to api_key", "holds a credential, which would end in logs")
+	case u.RawQuery != "" || u.Fragment != "":
+		l.wrong(path, mend, "holds a query or a fragment")
+	}
+}
+
+func (l *loader) checkQuota(path string, q *Quota) {
+	if q.Burst > 0 && q.Window != "bucket" && q.Window != "paced" {
+		l.wrong(path+".burst", "remove it, or set window: bucket", "contradicts window: %s, which has no burst", q.Window)
+	}
+	if q.Slice > 0 && (q.Window != "slice" || q.Slice > time.Minute) {
+		l.wrong(path+".slice", "remove it, or set window: slice and at most 1m", "contradicts window: %s of a minute", q.Window)
+	}
+	l.atMost(path+".burst", q.Burst)
+	if q.Meter != "" {
+		l.word(path+".meter", q.Meter, quota.MeterNames())
+	}
+	if q.Seats > 1_000_000 {
+		l.wrong(path+".seats", "lower it", "%d is beyond any quota", q.Seats)
+	}
+	if *q == (Quota{Window: q.Window, Burst: q.Burst, Slice: q.Slice, Meter: q.Meter}) {
+		l.warn("%s names no limit, so nothing is paced there; write quota: {requests: 60/m, tokens: 180000/m, seats: 15}", l.config.display(path))
+	}
+}
+
+func (l *loader) checkClass(path string, c *Class) {
+	l.word(path+".spacing", c.Spacing, spacings)
+	if c.Soft > 0 && c.Hard > 0 && c.Soft > c.Hard {
+		l.wrong(path+".soft", "make hard the longer one", "%s is longer than hard, which is %s", formatDuration(c.Soft), formatDuration(c.Hard))
+	}
+	if c.Spacing == "even" && c.Rate.Count == 0 {
+		l.wrong(path+".spacing", "add a rate such as 20/m", "needs a rate to space")
+	}
+}
+
+func (l *loader) checkRoute(path string, r *Route, seen map[string]bool) {
+	switch {
+	case r.Model == "":
+		l.wrong(path+".model", "write the name that clients use, or \"*\"", "is missing")
+	case seen[r.Model]:
+		l.wrong(path+".model", "keep one route for it", "%q has a route already", r.Model)
+	case seen["*"] && strings.HasSuffix(r.Model, "*"):
+		l.wrong(path+".model", "move the route of \"*\" to the end", "%q is never reached, for \"*\" before it takes every name", r.Model)
+	case strings.Contains(strings.TrimSuffix(r.Model, "*"), "*"):
+		l.wrong(path+".model", "write one * at the end, as in gpt-*", "%q is no pattern", r.Model)
+	}
+	seen[r.Model] = true
+	l.word(path+".on_full", r.OnFull, fulls)
+	l.checkTargets(path, r)
+	l.atMost(path+".hold", r.Hold)
+	if r.Coalesce || r.Cache {
+		key := path + ".cache"
+		if r.Coalesce {
+			key = path + ".coalesce"
+		}
+		l.wrong(key, "write false or remove it", "belongs to a later version")
+	}
+}
+
+func (l *loader) checkTargets(path string, r *Route) {
+	names := make([]string, 0, len(l.config.Upstreams))
+	for _, u := range l.config.Upstreams {
+		names = append(names, u.Name)
+	}
+	for i, name := range r.Upstreams {
+		if !slices.Contains(names, name) {
+			l.wrong(path+".upstreams", suggest(name, names), "%q is no upstream", name)
+		} else if slices.Contains(r.Upstreams[:i], name) {
+			l.wrong(path+".upstreams", "name it once", "%q is named twice", name)
+		}
+	}
+	switch {
+	case len(r.Upstreams) == 0:
+		l.wrong(path+".upstreams", "name at least one: ["+names[0]+"]", "is missing")
+	case r.OnFull == "spill" && len(r.Upstreams) == 1:
+		l.wrong(path+".on_full", "add an upstream to the route, or write wait", "has nowhere to spill to: the route has one upstream")
+	}
+}
+
+func (l *loader) checkLimits() {
+	c := l.config.Limits
+	if c.QueuePerUser > c.Queue {
+		l.wrong("limits.queue_per_user", "lower it or raise limits.queue", "%d is more than the whole queue, which is %d", c.QueuePerUser, c.Queue)
+	}
+	if c.Queue > 1_000_000 {
+		l.wrong("limits.queue", "lower it", "%d is more than 1000000", c.Queue)
+	}
+	if c.MaxBody > 1<<30 {
+		l.wrong("limits.max_body", "lower it", "%s is more than %s", c.MaxBody, Bytes(1<<30))
+	}
+	l.atMost("limits.hold", c.Hold)
+	l.atMost("limits.drain", c.Drain)
+}

@@ -1,0 +1,55 @@
+// Package dispatch decides how one admitted request is run: which attempt is
+// made, when another follows, what the client is told while it waits, and how
+// it ends.
+//
+// # Model
+//
+// A request goes through five steps: it enters admission, waits for a grant,
+// makes an attempt at the granted upstream, relays the answer piece by piece,
+// and settles. An attempt that fails before any piece of an answer reached the
+// client goes back to the second step and keeps its place, if its kind allows it
+// (a throttle, or a failure that another upstream may not share), the gate has an
+// upstream left for it, and the retry budget allows it (attempts <= 1.1 x requests
+// over 60 s, and 10 more).
+//
+// The client is a [Reply]. While a streaming client waits it is told where it
+// stands, first after Options.Patience and then every Options.Rhythm. Once its
+// first attempt runs, a client that has heard nothing yet is left in silence for
+// longer, so that an early failure still keeps its own status.
+//
+// # Invariants
+//
+//   - I1: every grant is settled exactly once, on every exit: done, error,
+//     timeout, cancel, disconnect, panic, drain.
+//   - I2: the upstream's exchange is closed before its grant is settled, so that a
+//     seat is free when the books say so, and within 1 s of the client's leaving.
+//   - I3: every request ends in exactly one outcome, one Reply.End and one
+//     event.Record; every attempt in one event.Attempt.
+//   - I4: nothing is retried once a piece of an answer was handed to the client.
+//   - I5: nothing is sent for a client that has left.
+//   - I6: no goroutine and no timer outlives Do.
+//
+// # Concurrency
+//
+// A Dispatcher is safe for concurrent use; its one lock guards the retry budget
+// and is never held while blocking. A request runs in the goroutine that called
+// Do. Two timers may fire beside it: the watch, which only cancels the attempt's
+// context, and the pulse of a stream that waits, which calls Reply.Queued. The
+// right to call the Reply is a token in a channel, so the two never call it at
+// once.
+//
+// # Failure
+//
+// What ends a request before it runs is an error of package flow, wrapped by
+// admission with its reasons. A failed attempt is an *llm.Error. ErrHardLimit
+// and flow.ErrCanceled say that the class's limit passed and that the client
+// left. A context that was canceled with the cause flow.ErrDrained ends its
+// requests as evicted, not as canceled. A panic below Do is recovered, logged
+// and reported as *llm.Error of KindInternal.
+//
+// # Not here
+//
+// The order of the queue and the choice of upstream (gate); timeouts for a
+// silent upstream (the providers' own); status codes, headers and the shape of
+// errors (gateway).
+package dispatch

@@ -1,0 +1,128 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/millrace/millrace/internal/admission"
+	"github.com/millrace/millrace/internal/event"
+	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/llm"
+)
+
+// run is one request under way. It belongs to the goroutine that called Do.
+type run struct {
+	d     *Dispatcher
+	req   *Request
+	reply Reply
+	ctx   context.Context // the caller's, or one below it that also ends when the client is found gone
+
+	ticket *admission.Ticket
+	pulse  *pulse    // nil unless the client streams
+	hardAt time.Time // when the hard limit passes; zero before the first dispatch, or without one
+	begun  bool      // the client was handed a piece of an answer
+
+	meta   Meta
+	last   llm.ErrorKind // of the last attempt
+	record event.Record
+}
+
+// serve runs the request up to its outcome. What it returns beside the outcome
+// is what the client is told.
+func (r *run) serve() (outcome flow.Outcome, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			outcome, err = flow.OutcomeFailed, r.panicked(p)
+		}
+	}()
+	ticket, err := r.d.deps.Admission.Enter(r.req.Ask)
+	if err != nil {
+		return flow.OutcomeRefused, err
+	}
+	r.ticket = ticket
+	defer ticket.Leave()
+	if r.req.Call.Stream {
+		r.pulse = r.startPulse()
+		defer r.pulse.release()
+	}
+	for {
+		r.wait()
+		if r.ctx.Err() != nil { // looked at last: nothing is sent for a client that has left
+			v := r.departed()
+			return v.outcome, v.err
+		}
+		if v := r.attempt(); !v.again {
+			return v.outcome, v.err
+		}
+	}
+}
+
+// wait returns when the ticket has been granted or evicted, or early when the
+// request's context ends.
+func (r *run) wait() {
+	ready := r.ticket.Ready()
+	select {
+	case <-ready:
+		return
+	default:
+	}
+	since := time.Now()
+	if r.meta.Attempts == 0 {
+		r.meta.Entry = r.ticket.Status()
+	}
+	select {
+	case <-ready:
+	case <-r.ctx.Done():
+	}
+	r.meta.Waited += time.Since(since)
+}
+
+// departed is the verdict on a request whose context has ended.
+func (r *run) departed() verdict {
+	var broken *llm.Error
+	switch cause := context.Cause(r.ctx); {
+	case errors.Is(cause, flow.ErrDrained):
+		return verdict{outcome: flow.OutcomeEvicted, err: cause}
+	case errors.As(cause, &broken):
+		return verdict{outcome: flow.OutcomeFailed, err: cause}
+	case r.begun:
+		return verdict{outcome: flow.OutcomeDisconnected, err: flow.ErrCanceled}
+	}
+	return verdict{outcome: flow.OutcomeCanceled, err: flow.ErrCanceled}
+}
+
+// verdict is how an attempt left its request.
+type verdict struct {
+	outcome flow.Outcome
+	err     error // what the client is told
+	again   bool  // the request is back in the queue
+}
+
+// evicted is the verdict on a request that came out of the queue without a grant.
+func evicted(err error) verdict {
+	if errors.Is(err, flow.ErrHold) {
+		return verdict{outcome: flow.OutcomeHoldExpired, err: err}
+	}
+	return verdict{outcome: flow.OutcomeEvicted, err: err}
+}
+
+// mayRetry reports whether an attempt that failed with kind may be followed by
+// another one. Where it would run, and whether there is such a place, is the
+// gate's to say.
+func (r *run) mayRetry(kind llm.ErrorKind, now time.Time) bool {
+	if r.begun || kind != llm.KindThrottle && !kind.Fallback() {
+		return false
+	}
+	if !r.hardAt.IsZero() && !now.Before(r.hardAt) {
+		return false
+	}
+	return r.d.allow(now)
+}
+
+func (r *run) panicked(p any) error {
+	r.d.deps.Log.Error("panic while a request ran", "request", r.req.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	return &llm.Error{Kind: llm.KindInternal, Message: "internal error"}
+}

@@ -1,0 +1,42 @@
+package fairqueue
+
+// maxSiblings bounds how many siblings of a level the fluid model reads; of more,
+// an even sample stands for all.
+const maxSiblings = 1024
+
+// Ahead returns what the fluid system (which serves every backlogged flow at
+// once, by weight) dispatches until it has finished the request, the request
+// itself included: requests, and seconds of the bottleneck quota. Divided by
+// the rate, which is 1 where costs are in seconds of the whole quota, the work is
+// the expected time to finish.
+func (q *Queue) Ahead(it *Item) (requests int, work float64) {
+	u := it.flow
+	head := u.items[0]
+	work = max(it.ahead-head.ahead, 0) + it.Cost
+	count := 1 + float64(len(u.items)-1)*min(1, (work-it.Cost)/max(u.backlog, it.Cost))
+	for n := u; n.parent != nil; n = n.parent {
+		others, othersWork := n.parent.fluid(n, n.start+work/n.weight)
+		count += others
+		work += othersWork
+	}
+	return int(count + 0.5), work
+}
+
+// fluid is what the children other than skip are given until their virtual
+// finish reaches f.
+func (n *node) fluid(skip *node, f float64) (requests, work float64) {
+	total := n.readyHeap.len() + n.laterHeap.len()
+	step := 1 + total/maxSiblings
+	for _, h := range [...]*nodeHeap{&n.readyHeap, &n.laterHeap} {
+		for i := 0; i < len(h.nodes); i += step {
+			c := h.nodes[i]
+			if c == skip || c.start >= f || c.backlog <= 0 {
+				continue
+			}
+			w := min(c.backlog, (f-c.start)*c.weight)
+			work += w * float64(step)
+			requests += float64(c.waiting) * w / c.backlog * float64(step)
+		}
+	}
+	return requests, work
+}

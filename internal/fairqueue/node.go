@@ -1,0 +1,218 @@
+package fairqueue
+
+// place says where a node stands in its parent.
+type place uint8
+
+const (
+	idle   place = iota // nothing waits, and V has passed its tag: not active
+	linger              // nothing waits, but it was served ahead of V: active
+	later               // backlogged, S > V: active, not eligible
+	ready               // backlogged, S <= V: active and eligible
+	parked              // something waits, but nothing of it can run: not active
+)
+
+// node is a class, a tenant or a user; the root has no parent.
+type node struct {
+	parent *node
+	name   string
+	weight float64
+	start  float64 // S
+	finish float64 // F of the head, while ready or later
+	turn   uint64  // order of becoming active or of the last dispatch, for ties
+	place  place
+	index  int // in the parent's heap of its place
+
+	waiting  int     // requests waiting beneath
+	backlog  float64 // their cost
+	inflight int     // requests beneath that were dispatched and not settled
+	stopped  bool    // parked by the caller
+	pinned   bool    // weighed by the caller: never dropped
+
+	// A user has these.
+	items   itemHeap
+	arrived float64 // cost of all that ever arrived, for the work ahead in FIFO order
+
+	// The others have these.
+	vtime      float64 // V
+	sumW       float64 // weights of the active children
+	sumWS      float64 // and their weighted start tags
+	accrued    float64 // what has been saved up for a blocked head beneath
+	readyHeap  nodeHeap
+	laterHeap  nodeHeap
+	lingerHeap nodeHeap
+	children   map[string]*node
+}
+
+func newParent(parent *node, name string, weight float64) *node {
+	return &node{
+		parent: parent, name: name, weight: weight, index: -1,
+		readyHeap: nodeHeap{finish: true},
+		children:  make(map[string]*node),
+	}
+}
+
+func (n *node) leaf() bool { return n.children == nil }
+
+// head is the cost of the request that the node would send next.
+func (n *node) head() float64 {
+	for !n.leaf() {
+		if n.readyHeap.len() == 0 {
+			return 0
+		}
+		n = n.readyHeap.top()
+	}
+	if len(n.items) == 0 {
+		return 0
+	}
+	return n.items[0].Cost
+}
+
+// runnable reports whether something beneath can be dispatched.
+func (n *node) runnable() bool {
+	if n.stopped || n.waiting == 0 {
+		return false
+	}
+	return n.leaf() || n.readyHeap.len()+n.laterHeap.len() > 0
+}
+
+// heap is the heap of the parent in which the node stands, if any.
+func (n *node) heap() *nodeHeap {
+	switch n.place {
+	case ready:
+		return &n.parent.readyHeap
+	case later:
+		return &n.parent.laterHeap
+	case linger:
+		return &n.parent.lingerHeap
+	case idle, parked:
+	}
+	return nil
+}
+
+// detach takes the node out of the parent's order and mean.
+func (n *node) detach() {
+	h := n.heap()
+	if h == nil {
+		return
+	}
+	h.remove(n)
+	p := n.parent
+	p.sumW -= n.weight
+	p.sumWS -= n.weight * n.start
+	if p.readyHeap.len()+p.laterHeap.len()+p.lingerHeap.len() == 0 {
+		p.sumW, p.sumWS = 0, 0 // rounding errors end with the busy period
+	}
+}
+
+// attach puts the node where its state belongs. keep retains a start tag below
+// V: the node was not idle, it was parked or its request came back.
+func (n *node) attach(keep bool) {
+	p := n.parent
+	switch {
+	case n.runnable():
+		if !keep {
+			n.start = max(n.start, p.entrance())
+		}
+		n.finish = n.start + n.head()/n.weight
+		n.place = later
+		if n.start <= p.vtime {
+			n.place = ready
+		}
+	case n.waiting > 0:
+		n.place = parked
+	case n.start > p.vtime:
+		n.place = linger
+	default:
+		n.place = idle
+	}
+	if h := n.heap(); h != nil {
+		p.sumW += n.weight
+		p.sumWS += n.weight * n.start
+		h.push(n)
+	}
+}
+
+// entrance is the start tag of a child that becomes backlogged: V, but not beyond
+// the finish of the head that is next. V runs ahead of flows that wait while
+// somebody's large request is served; a newcomer that started there would let them
+// pass for all of that, and no bound in the two flows' own requests would hold.
+func (n *node) entrance() float64 {
+	if n.readyHeap.len() > 0 {
+		return min(n.vtime, n.readyHeap.top().finish)
+	}
+	return n.vtime
+}
+
+// update re-places the node and all its ancestors after a change beneath it.
+func (n *node) update(keep bool) {
+	for ; n.parent != nil; n = n.parent {
+		// Only a node that had nothing waiting starts afresh at V.
+		chained := keep || n.place == ready || n.place == later || n.place == parked
+		n.detach()
+		n.attach(chained)
+		n.parent.advance()
+		n.parent.drop(n)
+	}
+}
+
+// advance moves V to the mean of the active children and re-sorts those that it
+// passes.
+func (n *node) advance() {
+	n.raise()
+	if n.readyHeap.len() == 0 && n.laterHeap.len() > 0 {
+		n.vtime = max(n.vtime, n.laterHeap.top().start)
+	}
+	for n.laterHeap.len() > 0 && n.laterHeap.top().start <= n.vtime {
+		c := n.laterHeap.top()
+		n.laterHeap.remove(c)
+		c.place = ready
+		n.readyHeap.push(c)
+	}
+}
+
+// raise sets V to the mean. A child that lingers leaves where V passes its tag;
+// the mean of the others then rises, as the fluid system serves them faster.
+func (n *node) raise() {
+	for {
+		if n.sumW <= 0 {
+			return
+		}
+		mean := (n.sumWS + n.accrued) / n.sumW
+		busy := n.readyHeap.len()+n.laterHeap.len() > 0
+		if n.lingerHeap.len() == 0 || busy && n.lingerHeap.top().start > mean {
+			n.vtime = max(n.vtime, mean)
+			return
+		}
+		c := n.lingerHeap.top()
+		n.vtime = max(n.vtime, c.start)
+		c.detach()
+		c.place = idle
+		n.drop(c)
+	}
+}
+
+// drop forgets a child that holds nothing: no request, no call in flight, no
+// debt, no configuration.
+func (n *node) drop(c *node) {
+	if c.place == idle && c.waiting == 0 && c.inflight == 0 && len(c.children) == 0 && !c.pinned {
+		delete(n.children, c.name)
+	}
+}
+
+// serve moves the tags of the node and its ancestors by cost, which may be
+// negative for a settlement.
+func (n *node) serve(cost float64) {
+	for ; n.parent != nil; n = n.parent {
+		n.shift(cost / n.weight)
+	}
+}
+
+// shift moves S and F, keeping the parent's sums true. The heaps are put in
+// order by the update that follows.
+func (n *node) shift(by float64) {
+	n.start += by
+	n.finish += by
+	if n.heap() != nil {
+		n.parent.sumWS += n.weight * by
+	}
+}

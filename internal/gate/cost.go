@@ -1,0 +1,95 @@
+package gate
+
+import (
+	"time"
+
+	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/quota"
+)
+
+// mixRate is how fast the mix follows what binds: one dispatch in 32.
+const mixRate = 1.0 / 32
+
+// mix is which dimensions have bound lately, as shares that sum to 1; index
+// quota.NumDims is for seats. Fairness is about what is scarce: while tokens bind,
+// users share tokens, and a request that is small is cheap although it takes as many
+// requests as a large one. Before anything has bound, the largest share of any
+// dimension counts (dominant resource; Ghodsi et al., 2011).
+type mix struct {
+	known  bool
+	shares [quota.NumDims + 1]float64
+}
+
+// reasons are the dimensions by the reason for which a head waits.
+var reasons = map[flow.Reason]int{
+	flow.ReasonRequests: int(quota.Requests),
+	flow.ReasonInput:    int(quota.Input),
+	flow.ReasonOutput:   int(quota.Output),
+	flow.ReasonTokens:   int(quota.Total),
+	flow.ReasonSeats:    int(quota.NumDims),
+}
+
+// learn notes what a request that is dispatched now waited for last.
+func (m *mix) learn(why flow.Reason) {
+	dim, ok := reasons[why]
+	if !ok {
+		return
+	}
+	if !m.known {
+		m.known = true
+		m.shares[dim] = 1
+		return
+	}
+	for i := range m.shares {
+		m.shares[i] -= mixRate * m.shares[i]
+	}
+	m.shares[dim] += mixRate
+}
+
+// cost is what an amount takes of a quota, in seconds of what binds.
+func (m *mix) cost(q *quota.Quota, need quota.Amount, took time.Duration) float64 {
+	if !m.known {
+		return q.Cost(need, took)
+	}
+	sum := 0.0
+	for d, n := range need {
+		if rate := q.Rate(quota.Dim(d)); rate > 0 && m.shares[d] > 0 {
+			sum += m.shares[d] * float64(n) / rate
+		}
+	}
+	if _, seats := q.Seats(); seats > 0 {
+		sum += m.shares[quota.NumDims] * took.Seconds() / float64(seats)
+	}
+	return sum
+}
+
+// cost is what a request takes, in seconds of what binds at the upstreams that it
+// may use: they serve in parallel.
+func (g *Gate) cost(e *entry) float64 {
+	rate := 0.0
+	for _, u := range g.routes[e.ask.Route].Upstreams {
+		if e.tooLarge&(1<<u) != 0 {
+			continue
+		}
+		c := g.mix.cost(g.upstreams[u].quota, g.need(u, e), e.took)
+		if c <= 0 {
+			return 0
+		}
+		rate += 1 / c
+	}
+	if rate == 0 {
+		return 0
+	}
+	return 1 / rate
+}
+
+// share is the fairness cost of what was really spent, over all the upstreams that
+// the request might have used.
+func (g *Gate) share(e *entry, spent quota.Amount, took time.Duration) float64 {
+	up := g.upstreams[e.upstream].quota
+	planned := g.mix.cost(up, e.reserved, e.took)
+	if planned <= 0 {
+		return e.item.Cost
+	}
+	return e.item.Cost * g.mix.cost(up, spent, took) / planned
+}

@@ -1,0 +1,88 @@
+package gate
+
+import (
+	"math"
+	"time"
+
+	"github.com/millrace/millrace/internal/llm"
+)
+
+// Calibration of the expected wait. Waits are compared as log((actual+floor) /
+// (expected+floor)), so that errors far below the floor count for nothing.
+const (
+	etaFloor = 0.25 // seconds
+	etaStep  = 0.05 // how far one observation moves a quantile, before weighting
+	etaBound = 1.5  // quantiles stay within a factor of e^1.5 of the fluid model
+)
+
+// calibration tracks the p50 and p90 of log(actual/expected) of one class.
+type calibration struct{ p50, p90 float64 }
+
+func newCalibration() calibration { return calibration{p90: 0.25} }
+
+// learn moves both quantiles by the gradient of the pinball loss.
+func (c *calibration) learn(expected, actual float64) {
+	x := math.Log((actual + etaFloor) / (expected + etaFloor))
+	c.p50 = track(c.p50, x, 0.5)
+	c.p90 = max(track(c.p90, x, 0.9), c.p50)
+}
+
+func track(q, x, p float64) float64 {
+	if x > q {
+		q += etaStep * p
+	} else {
+		q -= etaStep * (1 - p)
+	}
+	return min(max(q, -etaBound), etaBound)
+}
+
+// quote turns the expected wait in seconds into p50 and p90.
+func (c *calibration) quote(expected float64) (p50, p90 time.Duration) {
+	at := func(q float64) time.Duration {
+		return seconds(max((expected+etaFloor)*math.Exp(q)-etaFloor, 0))
+	}
+	return at(c.p50), at(c.p90)
+}
+
+func seconds(s float64) time.Duration {
+	const most = float64(1000 * time.Hour)
+	return time.Duration(min(s*float64(time.Second), most))
+}
+
+// expect is the wait in seconds that the fluid model foresees for a waiting
+// entry, and its position.
+func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64) {
+	position, work := g.queue.Ahead(&e.item)
+	wait = max(work-e.item.Cost, 0)
+	if u := g.primary(now, e); u >= 0 {
+		if at, _ := g.upstreams[u].quota.Next(now, g.need(u, e)); at.After(now) {
+			wait += at.Sub(now).Seconds()
+		} else if at.IsZero() && position == 1 {
+			wait += e.item.Cost
+		}
+	}
+	if at := e.class.starts.at(); at.After(now) {
+		wait = max(wait, at.Sub(now).Seconds())
+		if r := e.class.rate; position > 1 {
+			wait = max(wait, at.Sub(now).Seconds()+float64(position-1)*r.Per.Seconds()/float64(r.Max))
+		}
+	}
+	return position, wait
+}
+
+// predict fills the entry's sizes and its expected service time from what was
+// learned so far.
+func (g *Gate) predict(e *entry) {
+	p := g.estimate.Predict(e.key(), e.ask.Size)
+	e.size = e.ask.Size
+	e.size.Input, e.size.Output = p.Input, p.OutputP90
+	e.took = p.Duration
+}
+
+// countedTokens estimates output tokens from the bytes that passed.
+func countedTokens(bytes int64) int64 { return (bytes + 3) / 4 }
+
+// counted is the usage of an attempt whose provider reported none.
+func counted(size llm.Size, bytes int64) llm.Usage {
+	return llm.Usage{Input: size.Input, Output: countedTokens(bytes)}
+}

@@ -1,0 +1,237 @@
+package gate
+
+import (
+	"time"
+
+	"github.com/millrace/millrace/internal/fairqueue"
+	"github.com/millrace/millrace/internal/flow"
+)
+
+// search is one look through the heads. Its fields are the answers of try.
+type search struct {
+	gate *Gate
+	now  time.Time
+	held uint64 // upstreams that an earlier head holds
+	all  uint64 // upstreams that can have room at all
+	pick int    // where the head that can run goes
+
+	first *entry // the first head that refill will help, and when
+	fits  time.Time
+}
+
+// pump dispatches all that can run now and notes when more may.
+func (g *Gate) pump(now time.Time) {
+	g.wake = time.Time{}
+	g.unblock(now)
+	for g.queue.Len() > 0 {
+		g.wake = time.Time{}
+		g.rates(now)
+		s := search{gate: g, now: now, all: g.open()}
+		if s.all == 0 {
+			break // every seat is taken: a settlement will pump again
+		}
+		s.held = ^s.all
+		it := g.queue.Next(s.try)
+		g.takeAway()
+		if it == nil {
+			if g.accrue(&s) {
+				continue
+			}
+			break
+		}
+		g.dispatch(now, it.Owner.(*entry), s.pick)
+	}
+	g.saturate(now)
+}
+
+// accrue counts what has been saved up for the first blocked head as served, and
+// reports whether that made others eligible. They may pass it: the fluid system
+// would serve them meanwhile.
+func (g *Gate) accrue(s *search) bool {
+	e := s.first
+	if e == nil || !e.item.Waiting() {
+		return false
+	}
+	if g.queue.Accrue(&e.item, e.item.Cost-s.fits.Sub(s.now).Seconds()) {
+		return true
+	}
+	if more, ok := g.queue.Accrual(); ok {
+		g.wake = earlier(g.wake, s.now.Add(seconds(more)+time.Millisecond))
+	}
+	return false
+}
+
+// unblock puts parked heads back where an event or time may have helped them.
+func (g *Gate) unblock(now time.Time) {
+	if !g.resume && (g.unpark.IsZero() || g.unpark.After(now)) {
+		return
+	}
+	g.resume, g.unpark = false, time.Time{}
+	for i, e := range g.parked {
+		if e.item.Waiting() {
+			g.queue.Resume(&e.item)
+		}
+		g.parked[i] = nil
+	}
+	g.parked = g.parked[:0]
+}
+
+// rates takes the classes out of the order whose rate is used up, and puts them
+// back when it is not.
+func (g *Gate) rates(now time.Time) {
+	for _, c := range g.limited {
+		at := c.starts.at()
+		blocked := at.After(now)
+		g.queue.Stop(c.name, blocked)
+		if waiting, _ := g.queue.Waiting(flow.Key{Class: c.name}); blocked && waiting > 0 {
+			g.wake = earlier(g.wake, at)
+		}
+	}
+}
+
+// open is the set of upstreams with a free seat.
+func (g *Gate) open() uint64 {
+	set := uint64(0)
+	for i := range g.upstreams {
+		if used, most := g.upstreams[i].quota.Seats(); most == 0 || used < most {
+			set |= 1 << i
+		}
+	}
+	return set
+}
+
+// saturate tells the quotas whether anyone waits.
+func (g *Gate) saturate(now time.Time) {
+	if waiting := g.queue.Len() > 0; waiting != g.waiting {
+		g.waiting = waiting
+		for i := range g.upstreams {
+			g.upstreams[i].quota.Saturate(now, waiting)
+		}
+	}
+}
+
+// try answers the fair queue whether a head can run, and where.
+func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
+	g, e := s.gate, it.Owner.(*entry)
+	refill := uint64(0) // upstreams that time will open
+	soonest := time.Time{}
+	seats := false
+	for _, u := range g.routes[e.ask.Route].Upstreams {
+		bit := uint64(1) << u
+		if (e.failed|e.tooLarge)&bit != 0 || !g.ready(s.now, u) {
+			continue
+		}
+		refill |= bit
+		if s.all&bit == 0 {
+			seats, e.reason = true, flow.ReasonSeats
+		} else if s.held&bit == 0 {
+			at, why := g.upstreams[u].quota.Next(s.now, g.need(u, e))
+			if !at.After(s.now) && !at.IsZero() {
+				return s.run(e, u)
+			}
+			e.reason, soonest = why, earlier(soonest, at)
+		} else {
+			e.reason = flow.ReasonTurn
+		}
+		if !e.spill {
+			break // in order of preference: later ones only after a failure
+		}
+	}
+	return s.blocked(e, refill, soonest, overdue || seats)
+}
+
+// run answers that the head fits. A kept place has nobody to run for: it is taken
+// out, to be first again when its client comes back.
+func (s *search) run(e *entry, u int) fairqueue.Verdict {
+	if e.state == kept {
+		s.gate.turned = append(s.gate.turned, e)
+		return fairqueue.Pass
+	}
+	s.pick = u
+	return fairqueue.Run
+}
+
+// blocked answers for a head that cannot run now.
+func (s *search) blocked(e *entry, refill uint64, soonest time.Time, hold bool) fairqueue.Verdict {
+	g := s.gate
+	if refill == 0 {
+		e.reason = flow.ReasonBreaker
+		g.parked = append(g.parked, e)
+		for _, u := range g.routes[e.ask.Route].Upstreams {
+			g.unpark = earlier(g.unpark, g.upstreams[u].breaker.NextProbe(s.now))
+		}
+		return fairqueue.Park
+	}
+	g.wake = earlier(g.wake, soonest)
+	if s.first == nil && !soonest.IsZero() {
+		s.first, s.fits = e, soonest
+	}
+	if hold || !soonest.IsZero() && soonest.Sub(s.now) <= blockFor {
+		s.held |= refill
+	}
+	if s.all&^s.held == 0 {
+		return fairqueue.Stop
+	}
+	return fairqueue.Pass
+}
+
+// ready reports whether the breaker lets a request through.
+func (g *Gate) ready(now time.Time, u int) bool { return g.upstreams[u].breaker.Ready(now) }
+
+// primary is the upstream that the entry would use first, or -1.
+func (g *Gate) primary(now time.Time, e *entry) int {
+	for _, u := range g.routes[e.ask.Route].Upstreams {
+		if (e.failed|e.tooLarge)&(1<<u) == 0 && g.ready(now, u) {
+			return u
+		}
+	}
+	return -1
+}
+
+// takeAway removes the kept places whose turn has come from the order.
+func (g *Gate) takeAway() {
+	for i, e := range g.turned {
+		if e.item.Waiting() {
+			g.queue.Remove(&e.item)
+			e.away = true
+		}
+		g.turned[i] = nil
+	}
+	g.turned = g.turned[:0]
+}
+
+// dispatch reserves all that the request takes and grants it.
+func (g *Gate) dispatch(now time.Time, e *entry, u int) {
+	up := &g.upstreams[u]
+	need := g.need(u, e)
+	r, ok := up.quota.Reserve(now, need)
+	pass, allowed := up.breaker.Allow(now)
+	if !ok || !allowed {
+		// The search asked both a moment ago, and nothing has changed since.
+		panic("gate: a head that fits cannot be reserved")
+	}
+	wait := now.Sub(e.arrived)
+	if wait > 0 {
+		g.mix.learn(e.reason)
+	}
+	if cost := g.cost(e); cost > 0 {
+		g.queue.Recost(&e.item, cost)
+	}
+	g.queue.Dispatch(&e.item)
+	e.class.starts.add(now)
+	g.due.remove(e)
+	e.state, e.upstream, e.reserved, e.grant, e.pass, e.since = running, u, need, r, pass, now
+	e.attempts++
+	e.waited += wait
+	if e.attempts == 1 && e.expected > 0 {
+		e.class.quotes.learn(e.expected, wait.Seconds())
+	}
+	reason := e.reason
+	if wait == 0 {
+		reason = flow.ReasonNone
+	}
+	g.actions = append(g.actions, Action{Kind: Dispatch, ID: e.id, Grant: Grant{
+		Upstream: u, Attempt: e.attempts, Waited: e.waited, Size: e.size,
+		ETA: e.p50, ETAP90: e.p90, Reason: reason,
+	}})
+}

@@ -1,0 +1,39 @@
+package gate
+
+import (
+	"time"
+)
+
+// starts bounds the starts of a class to Rate.Max in any span of Rate.Per, by
+// remembering the last Max of them.
+type starts struct {
+	per  time.Duration
+	ring []time.Time // the last starts; ring[next] is the oldest
+	next int
+}
+
+func newStarts(r Rate) *starts {
+	if r.Max == 0 {
+		return nil
+	}
+	if r.Even {
+		return &starts{per: r.Per / time.Duration(r.Max), ring: make([]time.Time, 1)}
+	}
+	return &starts{per: r.Per, ring: make([]time.Time, r.Max)}
+}
+
+// at is when the next start is allowed; the zero time means at once.
+func (s *starts) at() time.Time {
+	if s == nil || s.ring[s.next].IsZero() {
+		return time.Time{}
+	}
+	return s.ring[s.next].Add(s.per)
+}
+
+func (s *starts) add(now time.Time) {
+	if s == nil {
+		return
+	}
+	s.ring[s.next] = now
+	s.next = (s.next + 1) % len(s.ring)
+}

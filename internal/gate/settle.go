@@ -1,0 +1,138 @@
+package gate
+
+import (
+	"time"
+
+	"github.com/millrace/millrace/internal/backoff"
+	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/llm"
+	"github.com/millrace/millrace/internal/quota"
+)
+
+// settle ends the attempt and the request.
+func (g *Gate) settle(now time.Time, id uint64, r Result) {
+	e := g.entries[id]
+	if e == nil || e.state != running {
+		g.late++
+		return
+	}
+	g.finish(now, e, r)
+	g.forget(e)
+}
+
+// again ends the attempt and puts the request back at the head of its line, or
+// refuses that if no upstream is left for it.
+func (g *Gate) again(now time.Time, id uint64, r Result) {
+	e := g.entries[id]
+	if e == nil || e.state != running {
+		g.late++
+		return
+	}
+	if !g.another(e, r) {
+		g.finish(now, e, r)
+		g.forget(e)
+		g.actions = append(g.actions, Action{Kind: Refuse, ID: id, Refusal: &Refusal{Err: flow.ErrNoUpstream}})
+		return
+	}
+	e.state, e.arrived = queued, now
+	g.queue.Return(e.ask.Flow, &e.item) // before the settlement: the flow keeps its tag
+	g.finish(now, e, r)
+	g.schedule(now, e)
+}
+
+// another reports whether the request may try again, and notes where not.
+func (g *Gate) another(e *entry, r Result) bool {
+	if e.attempts >= g.options.Attempts {
+		return false
+	}
+	if r.Kind == llm.KindThrottle {
+		return true // the books were corrected: the same upstream, when they say so
+	}
+	bit := uint64(1) << e.upstream
+	e.failed |= bit
+	for _, u := range g.routes[e.ask.Route].Upstreams {
+		if (e.failed|e.tooLarge)&(1<<u) == 0 {
+			return true
+		}
+	}
+	if r.Kind.Faulty() && !e.retried {
+		e.retried = true
+		e.failed &^= bit
+		return true
+	}
+	return false
+}
+
+// finish replaces the reservation by the truth, everywhere that keeps a book.
+func (g *Gate) finish(now time.Time, e *entry, r Result) {
+	up := &g.upstreams[e.upstream]
+	took := now.Sub(e.since)
+	spent := g.charge(now, e, r)
+	g.queue.Settle(&e.item, g.share(e, spent, took))
+	g.learn(now, e, r, took)
+	before := up.breaker.State(now)
+	up.breaker.Done(now, e.pass, r.Kind)
+	if up.breaker.State(now) != before || e.pass.Probe() {
+		g.resume = true
+	}
+}
+
+// charge settles the quota and returns what the flow pays.
+func (g *Gate) charge(now time.Time, e *entry, r Result) quota.Amount {
+	up := &g.upstreams[e.upstream]
+	switch {
+	case !r.Sent:
+		up.quota.Cancel(now, e.grant)
+		return quota.Amount{}
+	case r.Kind == llm.KindThrottle:
+		spent := up.meter.Refused()
+		up.quota.Settle(now, e.grant, spent)
+		return spent
+	case !r.Usage.IsZero():
+		spent := up.meter.Actual(e.reserved, r.Usage, e.size)
+		up.quota.Settle(now, e.grant, spent)
+		return spent
+	}
+	up.quota.Settle(now, e.grant, up.meter.Unconfirmed(e.reserved, countedTokens(r.Counted)))
+	return up.meter.Actual(e.reserved, counted(e.size, r.Counted), e.size)
+}
+
+// learn passes on what the answer told: about the windows, and about sizes.
+func (g *Gate) learn(now time.Time, e *entry, r Result, took time.Duration) {
+	up := &g.upstreams[e.upstream]
+	if !r.Sent {
+		return
+	}
+	if len(r.Limits) > 0 {
+		var hints [8]quota.Hint
+		up.quota.Observe(now, e.grant, appendHints(hints[:0], r.Limits))
+	}
+	switch r.Kind {
+	case llm.KindThrottle:
+		up.quota.Throttled(now, e.grant, r.Dims, r.Ramp)
+		if r.RetryAfter > 0 {
+			up.quota.Pause(now, now.Add(r.RetryAfter))
+		}
+	case llm.KindNone:
+		up.quota.Answered(now, e.grant)
+		g.estimate.Learn(e.key(), e.ask.Size, r.Usage, took)
+	default:
+	}
+}
+
+func appendHints(dst []quota.Hint, limits []backoff.Limit) []quota.Hint {
+	for _, l := range limits {
+		if dim, ok := dims[l.Dim]; ok {
+			dst = append(dst, quota.Hint{Dim: dim, Limit: l.Limit, Remaining: l.Remaining, Reset: l.Reset})
+		}
+	}
+	return dst
+}
+
+// dims maps what headers count to what quotas count.
+var dims = map[backoff.Dim]quota.Dim{
+	backoff.Requests: quota.Requests,
+	backoff.Tokens:   quota.Total,
+	backoff.Input:    quota.Input,
+	backoff.Output:   quota.Output,
+}

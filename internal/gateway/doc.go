@@ -1,0 +1,48 @@
+// Package gateway decides how HTTP clients meet the gateway: what it accepts,
+// whom it takes them for, and in which form they get an answer, a place in line
+// or an error.
+//
+// # Model
+//
+// A request to /v1 is identified first, then its body is read whole and walked
+// over once for the few members that matter; it is forwarded as it came. Its key
+// names the tenant; its user is the first of the Millrace-User header, the
+// body's safety_identifier and user, the bearer, the address. Its class is that
+// of its key or route; the Millrace-Class header may only lower it. Then package
+// dispatch runs it, and the [reply] puts into HTTP what dispatch says.
+//
+// A stream's header is kept back until its answer begins or dispatch tells where
+// it stands; from then on the answer is 200 and events, waiting is told in
+// comments and errors in a frame of OpenAI's shape. An answer that is not a
+// stream is held in silence.
+//
+// # Invariants
+//
+//   - I1: nothing is forwarded before the body is read whole, valid JSON, within
+//     its bounds, and free of members that two parsers could read differently.
+//   - I2: a client can lower its class, never raise it; a key alone names the
+//     tenant.
+//   - I3: every error has OpenAI's shape and words of our own, or is the
+//     provider's own verdict on the request; nothing else of an error gets out.
+//   - I4: Retry-After is a whole number from 1 to 59, or absent.
+//   - I5: once a stream has begun, it ends with its own end, an error frame, or a
+//     connection that breaks; an answer cut short never looks whole.
+//   - I6: a client that does not read holds nothing longer than 30 s per write.
+//   - I7: while draining new requests are refused with 503 and running ones go on,
+//     until Shutdown's grace ends; then each is told.
+//
+// # Concurrency
+//
+// A Gateway is safe for concurrent use. It starts no goroutine but those of
+// net/http.
+//
+// # Failure
+//
+// Everything becomes an HTTP answer in errors.go, the only place that knows how.
+// A panic of a handler is logged and answered with 500.
+//
+// # Not here
+//
+// Queueing, retries, fallback (dispatch and below); the protocols of upstreams
+// (provider); the console.
+package gateway

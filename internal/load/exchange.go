@@ -1,0 +1,259 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bucket is how a started request ended. Each ends in exactly one.
+type bucket uint8
+
+const (
+	answered     bucket = iota
+	failed              // an error of the target: outcome.label says which
+	canceled            // we left, as drawn
+	disconnected        // we hung up, as drawn
+	stalled             // we stopped reading, as drawn, however it ended after that
+	unfinished          // the run was over
+)
+
+// Why we end a request ourselves.
+var (
+	errOurCancel = errors.New("left as drawn")
+	errOurHangUp = errors.New("hung up as drawn")
+	errTimedOut  = errors.New("timed out")
+	errOver      = errors.New("the run is over")
+	errSpent     = errors.New("the answer has ended")
+)
+
+// The labels of errors that are no HTTP status.
+const (
+	labelTimeout = "timeout"
+	labelReset   = "reset"
+	labelRefused = "refused"
+	labelEOF     = "eof"
+	labelCut     = "cut"         // a stream without its end
+	labelFrame   = "error_frame" // an error inside a stream that had begun well
+	labelFormat  = "format"      // a success that is no answer to what was asked
+	labelOther   = "transport"
+)
+
+// outcome is what became of one request.
+type outcome struct {
+	user     int
+	drawn    mischief
+	bucket   bucket
+	label    string // status, or one of the labels
+	class    string // Millrace-Class of the answer
+	stream   bool   // the answer was a stream
+	intended time.Time
+	first    time.Time // first byte of the answer itself; zero if none came
+	end      time.Time
+	wait     time.Duration // as told by the gateway; negative when it told none
+	attempts int           // as told by the gateway; 0 when it told none
+	cost     int64
+	tally    tally
+}
+
+// exchange sends one request and reads its answer to the end, whatever end that
+// is. It returns when nothing of the request is left.
+func (r *run) exchange(ctx context.Context, p plan, intended time.Time) outcome {
+	o := outcome{user: p.user, drawn: p.mischief, intended: intended, wait: -1}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(errSpent)
+	defer time.AfterFunc(r.options.Timeout, func() { cancel(errTimedOut) }).Stop()
+	if p.mischief == cancelEarly {
+		defer time.AfterFunc(p.after, func() { cancel(errOurCancel) }).Stop()
+	}
+	resp, err := r.transport.RoundTrip(r.composer.request(ctx, p))
+	if err != nil {
+		o.fail(ctx, err, labelEOF)
+		return o
+	}
+	defer func() { _ = resp.Body.Close() }()
+	o.readHeader(resp)
+	x := exchange{options: r.options, plan: p, out: &o, cancel: cancel}
+	x.read(ctx, resp)
+	return o
+}
+
+// readHeader notes what the gateway tells.
+func (o *outcome) readHeader(resp *http.Response) {
+	o.label = strconv.Itoa(resp.StatusCode)
+	o.class = resp.Header.Get("Millrace-Class")
+	o.attempts, _ = strconv.Atoi(resp.Header.Get("Millrace-Attempts"))
+	if ms, err := strconv.ParseFloat(resp.Header.Get("Millrace-Queue-Wait-Ms"), 64); err == nil && ms >= 0 && ms < 1e9 {
+		o.wait = time.Duration(ms * float64(time.Millisecond))
+	}
+}
+
+// finish ends the request now.
+func (o *outcome) finish(b bucket, label string) {
+	o.bucket, o.label, o.end = b, label, time.Now()
+}
+
+// fail ends the request with the error that stopped it: ours if we caused it.
+func (o *outcome) fail(ctx context.Context, err error, atEOF string) {
+	if ctx.Err() == nil {
+		o.finish(failed, errorLabel(err, atEOF))
+		return
+	}
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errTimedOut):
+		o.finish(failed, labelTimeout)
+	case errors.Is(cause, errOurCancel):
+		o.finish(canceled, "")
+	case errors.Is(cause, errOurHangUp):
+		o.finish(disconnected, "")
+	default:
+		o.finish(unfinished, "")
+	}
+}
+
+// errorLabel names a transport error. What EOF means depends on where it came.
+func errorLabel(err error, atEOF string) string {
+	var network net.Error
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return atEOF
+	case errors.Is(err, errTooLarge):
+		return labelFormat
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return labelRefused
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return labelReset
+	case errors.As(err, &network) && network.Timeout():
+		return labelTimeout
+	case strings.Contains(err.Error(), "server closed idle connection"):
+		return labelReset
+	}
+	return labelOther
+}
+
+// exchange is the reading half of one request.
+type exchange struct {
+	options *Options
+	plan    plan
+	out     *outcome
+	cancel  context.CancelCauseFunc
+}
+
+func (x *exchange) read(ctx context.Context, resp *http.Response) {
+	o := x.out
+	if resp.StatusCode != http.StatusOK {
+		o.tally.readSample(resp.Body)
+		if ctx.Err() != nil {
+			o.fail(ctx, ctx.Err(), labelEOF)
+			return
+		}
+		o.finish(failed, o.label)
+		return
+	}
+	o.stream = strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+	switch {
+	case o.stream != x.plan.stream:
+		o.finish(failed, labelFormat)
+	case o.stream:
+		x.readStream(ctx, resp.Body)
+	default:
+		x.readJSON(ctx, resp.Body)
+	}
+	o.cost = o.tally.cost(x.plan.tokens)
+}
+
+func (x *exchange) readJSON(ctx context.Context, r io.Reader) {
+	o := x.out
+	o.first = time.Now()
+	switch x.plan.mischief {
+	case hangUp:
+		x.cancel(errOurHangUp)
+		o.finish(disconnected, "")
+		return
+	case stallReading:
+		sleep(ctx, x.options.Mischief.StallFor)
+	case behave, cancelEarly:
+	}
+	err := o.tally.readJSON(r)
+	switch {
+	case x.plan.mischief == stallReading:
+		o.finish(stalled, "")
+	case err != nil:
+		o.fail(ctx, err, labelEOF)
+	default:
+		o.finish(answered, o.label)
+	}
+}
+
+func (x *exchange) readStream(ctx context.Context, body io.Reader) {
+	lines := takeReader(body)
+	defer giveReader(lines)
+	o := x.out
+	for {
+		kind, err := o.tally.next(lines)
+		if kind != eventNone && o.first.IsZero() {
+			o.first = time.Now()
+			if x.plan.mischief == stallReading {
+				sleep(ctx, x.options.Mischief.StallFor)
+			}
+		}
+		if x.ends(ctx, kind, err) {
+			break
+		}
+	}
+	if o.tally.done {
+		x.drain(lines)
+	}
+	if x.plan.mischief == stallReading && !o.first.IsZero() {
+		o.finish(stalled, "")
+	}
+}
+
+// ends reports whether the stream is over after an event, and finishes the
+// outcome if so.
+func (x *exchange) ends(ctx context.Context, kind eventKind, err error) bool {
+	o := x.out
+	switch {
+	case kind == eventDone:
+		o.finish(answered, o.label)
+	case kind == eventError:
+		o.finish(failed, labelFrame)
+	case err != nil:
+		o.fail(ctx, err, labelCut)
+	case x.plan.mischief == hangUp && o.tally.events >= int64(x.plan.events):
+		x.cancel(errOurHangUp)
+		o.finish(disconnected, "")
+	default:
+		return false
+	}
+	return true
+}
+
+// drain reads what follows the end marker, so that the connection can be used
+// again; a server that does not close the stream is not waited for.
+func (x *exchange) drain(r io.Reader) {
+	defer time.AfterFunc(time.Second, func() { x.cancel(errSpent) }).Stop()
+	_, _ = io.CopyN(io.Discard, r, 4<<10)
+}
+
+// sleep waits for d and reports whether it did; false means that ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,202 @@
+package load
+
+import (
+	"maps"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Report is what a run measured.
+type Report struct {
+	Mode        string   `json:"mode"` // closed or open
+	Seed        uint64   `json:"seed"`
+	Interrupted bool     `json:"interrupted"` // the run was ended from outside
+	Targets     []Result `json:"targets"`
+}
+
+func newReport(o *Options) *Report {
+	r := &Report{Mode: "closed", Seed: o.Seed, Targets: []Result{}}
+	if o.Trace != nil {
+		r.Mode = "open"
+	}
+	return r
+}
+
+// Result is what was measured at one target. Counts are of requests whose
+// intended start lay after the warm-up, unless they say otherwise. Started is
+// the sum of Answered, Errors, Canceled, Disconnected, Stalled, Unfinished and
+// WarmUp.
+type Result struct {
+	Target  string  `json:"target"`
+	URL     string  `json:"url"`
+	Seconds float64 `json:"seconds"` // from the end of the warm-up to the end of the load
+
+	Started       int64             `json:"started"`
+	WarmUp        int64             `json:"warm_up"` // meant to start during the warm-up, however they ended
+	Answered      int64             `json:"answered"`
+	Errors        int64             `json:"errors"`         // of the target
+	ErrorsBehaved int64             `json:"errors_behaved"` // those that met a request not drawn to misbehave
+	Canceled      int64             `json:"canceled"`       // by us, as drawn; likewise the next two
+	Disconnected  int64             `json:"disconnected"`
+	Stalled       int64             `json:"stalled"`
+	Unfinished    int64             `json:"unfinished"` // still running when the run was over
+	Unsent        int64             `json:"unsent"`     // arrivals left out because too many requests were in flight
+	ByError       map[string]int64  `json:"by_error"`   // errors by status or kind
+	Samples       map[string]string `json:"samples,omitempty"`
+
+	Latency   Summary            `json:"latency"`    // of answers, from the intended start to the last byte
+	FirstByte Summary            `json:"first_byte"` // of answers, to the first byte that is no comment
+	Wait      Summary            `json:"wait"`       // in the queue, as told by the gateway
+	Others    *Summary           `json:"others,omitempty"`
+	Greedy    *Summary           `json:"greedy,omitempty"`
+	Classes   map[string]Summary `json:"classes,omitempty"` // latency by the class the gateway told
+
+	AnswersPerSecond  float64 `json:"answers_per_second"`
+	TokensPerSecond   float64 `json:"tokens_per_second"`
+	PromptTokens      int64   `json:"prompt_tokens"`
+	CompletionTokens  int64   `json:"completion_tokens"`
+	Estimated         int64   `json:"estimated"`           // answers without usage
+	AttemptsPerAnswer float64 `json:"attempts_per_answer"` // 0 when the gateway told none
+
+	Streams   Streams      `json:"streams"`
+	Fairness  Fairness     `json:"fairness"`
+	Users     []UserResult `json:"users"`
+	Judge     *JudgeReport `json:"judge,omitempty"`
+	Generator Generator    `json:"generator"`
+}
+
+// Streams says how streams ended.
+type Streams struct {
+	Complete int64 `json:"complete"` // with the end marker
+	Cut      int64 `json:"cut"`      // without
+	Comments int64 `json:"comments"` // comment lines received
+}
+
+// UserResult is one user's part.
+type UserResult struct {
+	User    string `json:"user"`
+	Asked   int64  `json:"asked"`
+	Answers int64  `json:"answers"`
+	Errors  int64  `json:"errors"`
+	Cost    int64  `json:"cost"` // tokens served
+}
+
+// Generator says what the load itself cost, so that its own limits are not
+// taken for the target's.
+type Generator struct {
+	CPUSeconds float64 `json:"cpu_seconds"` // of this process, during the measured time
+	CPUShare   float64 `json:"cpu_share"`   // of one core
+	BehindMS   float64 `json:"behind_ms"`   // the largest delay between an intended start and the sending
+}
+
+func (g *Generator) cpu(used time.Duration, seconds float64) {
+	g.CPUSeconds = used.Seconds()
+	if seconds > 0 {
+		g.CPUShare = g.CPUSeconds / seconds
+	}
+}
+
+// Summary is a distribution of durations, in milliseconds.
+type Summary struct {
+	Count int64   `json:"count"`
+	Mean  float64 `json:"mean_ms"`
+	P50   float64 `json:"p50_ms"`
+	P90   float64 `json:"p90_ms"`
+	P95   float64 `json:"p95_ms"`
+	P99   float64 `json:"p99_ms"`
+	Max   float64 `json:"max_ms"`
+}
+
+func summarize(h *hdrhistogram.Histogram) Summary {
+	ms := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
+	if h.TotalCount() == 0 {
+		return Summary{}
+	}
+	return Summary{
+		Count: h.TotalCount(), Mean: h.Mean() / 1000,
+		P50: ms(50), P90: ms(90), P95: ms(95), P99: ms(99), Max: float64(h.Max()) / 1000,
+	}
+}
+
+// result sums up; elapsed is the measured time.
+func (b *book) result(t Target, elapsed time.Duration) *Result {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.count
+	r := &Result{
+		Target: t.Name, URL: t.URL, Seconds: elapsed.Seconds(),
+		Started: c.started, WarmUp: c.warmUp, Answered: c.answered, Errors: c.failed, ErrorsBehaved: c.failedBehaved,
+		Canceled: c.canceled, Disconnected: c.disconnected, Stalled: c.stalled, Unfinished: c.unfinished, Unsent: c.unsent,
+		ByError: maps.Clone(b.errors), Samples: maps.Clone(b.samples),
+		Latency: summarize(b.latency), FirstByte: summarize(b.first), Wait: summarize(b.wait),
+		PromptTokens: c.prompt, CompletionTokens: c.completion, Estimated: c.estimated,
+		Streams:   Streams{Complete: c.streams, Cut: c.cut, Comments: c.comments},
+		Users:     append([]UserResult{}, b.users...),
+		Generator: Generator{BehindMS: float64(b.behind.Microseconds()) / 1000},
+	}
+	b.resultByKind(r)
+	r.Fairness = fairness(r.Users, b.greedy)
+	if r.Seconds > 0 {
+		r.AnswersPerSecond = float64(c.answered) / r.Seconds
+		r.TokensPerSecond = float64(c.cost) / r.Seconds
+	}
+	if c.told > 0 {
+		r.AttemptsPerAnswer = float64(c.attempts) / float64(c.told)
+	}
+	return r
+}
+
+func (b *book) resultByKind(r *Result) {
+	if b.greedy {
+		others, greedy := summarize(b.others), summarize(b.hog)
+		r.Others, r.Greedy = &others, &greedy
+	}
+	if len(b.classes) > 0 {
+		r.Classes = make(map[string]Summary, len(b.classes))
+	}
+	for class, h := range b.classes {
+		r.Classes[class] = summarize(h)
+	}
+}
+
+// Fairness says how evenly the users were served. With a greedy user it leaves
+// him out.
+type Fairness struct {
+	Users        int     `json:"users"`
+	Jain         float64 `json:"jain"` // of the served cost
+	LeastAnswers int64   `json:"least_answers"`
+	MostAnswers  int64   `json:"most_answers"`
+}
+
+func fairness(users []UserResult, greedy bool) Fairness {
+	if greedy {
+		users = users[1:]
+	}
+	if len(users) == 0 {
+		return Fairness{}
+	}
+	f := Fairness{Users: len(users), LeastAnswers: users[0].Answers}
+	costs := make([]float64, len(users))
+	for i, u := range users {
+		costs[i] = float64(u.Cost)
+		f.LeastAnswers = min(f.LeastAnswers, u.Answers)
+		f.MostAnswers = max(f.MostAnswers, u.Answers)
+	}
+	f.Jain = Jain(costs)
+	return f
+}
+
+// Jain is Jain's fairness index of what each got: 1 when all got the same, 1/n
+// when one got everything, 0 when nobody got anything.
+func Jain(shares []float64) float64 {
+	var sum, squares float64
+	for _, x := range shares {
+		sum += x
+		squares += x * x
+	}
+	if squares == 0 {
+		return 0
+	}
+	return sum * sum / (float64(len(shares)) * squares)
+}

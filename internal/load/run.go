@@ -1,0 +1,172 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// errorPause is what a loop that does not think waits after an error, so that
+// a target which refuses at once is not asked as fast as the machine can.
+const errorPause = 100 * time.Millisecond
+
+// Run asks every target in turn and reports. It returns when nothing of the run
+// is left. When ctx is canceled it reports what was measured until then, with
+// Interrupted set. With an error from the judge, the report holds what
+// was measured until then.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if o.Transport == nil {
+		own := newTransport()
+		defer own.CloseIdleConnections()
+		o.Transport = own
+	}
+	report := newReport(&o)
+	text := lorem(o.largestPrompt())
+	for i, target := range o.Targets {
+		if i > 0 && !sleep(ctx, o.Pause) {
+			break
+		}
+		result, err := askTarget(ctx, &o, target, text)
+		if result != nil {
+			report.Targets = append(report.Targets, *result)
+		}
+		if err != nil {
+			return report, fmt.Errorf("target %s: %w", target.Name, err)
+		}
+	}
+	report.Interrupted = ctx.Err() != nil
+	return report, nil
+}
+
+// newTransport is made for many users of one host and cheap requests: whole
+// prompts fit its write buffer, nothing is decompressed, no proxy is asked.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		MaxIdleConns: maxInFlight, MaxIdleConnsPerHost: maxInFlight, IdleConnTimeout: 90 * time.Second,
+		DisableCompression: true, WriteBufferSize: 32 << 10, ReadBufferSize: 8 << 10,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+}
+
+// run is the asking of one target.
+type run struct {
+	options   *Options
+	target    Target
+	transport http.RoundTripper
+	composer  *composer
+	judge     *judge
+	book      *book
+	begun     time.Time
+	stop      context.CancelFunc // ends the load: no new requests
+	users     sync.WaitGroup     // loops and arrivals
+}
+
+func askTarget(ctx context.Context, o *Options, t Target, text string) (*Result, error) {
+	r := &run{options: o, target: t, transport: o.Transport}
+	var err error
+	if r.composer, err = newComposer(o, t, text); err != nil {
+		return nil, err
+	}
+	if r.judge, err = newJudge(o.Judge, o.Transport); err != nil {
+		return nil, err
+	}
+	if err = r.judge.reset(ctx); err != nil {
+		return nil, err
+	}
+	return r.do(ctx)
+}
+
+// do runs the load to its end, waits for what is in flight, and sums up.
+func (r *run) do(ctx context.Context) (*Result, error) {
+	asking, abandon := context.WithCancelCause(ctx) // the requests
+	defer abandon(errOver)
+	load, stop := context.WithCancel(asking) // the loops that start them
+	defer stop()
+	r.stop = stop
+	r.begun = time.Now()
+	measured := r.begun.Add(r.options.WarmUp)
+	r.book = newBook(r.options, measured, stop)
+	if r.options.Duration > 0 {
+		defer time.AfterFunc(r.options.WarmUp+r.options.Duration, stop).Stop()
+	}
+	side := r.startSide(load)
+	r.generate(load, asking)
+	<-load.Done()
+	ended := time.Now()
+	began, err := side.wait()
+	cpu := cpuTime() - began
+	atEnd, readErr := r.judge.read(ctx)
+	r.awaitUsers(ctx, abandon)
+	final, finalErr := r.judge.read(ctx)
+	result := r.book.result(r.target, max(ended.Sub(measured), 0))
+	result.Generator.cpu(cpu, result.Seconds)
+	if r.judge != nil {
+		result.Judge = &JudgeReport{AtEnd: atEnd, Final: final}
+	}
+	return result, errors.Join(err, readErr, finalErr)
+}
+
+// awaitUsers waits for the requests in flight for as long as Grace allows, then
+// ends them.
+func (r *run) awaitUsers(ctx context.Context, abandon context.CancelCauseFunc) {
+	defer time.AfterFunc(r.options.Grace, func() { abandon(errOver) }).Stop()
+	progress, stop := context.WithCancel(ctx)
+	var reporter sync.WaitGroup
+	reporter.Go(func() { r.reportProgress(progress) })
+	r.users.Wait()
+	stop()
+	reporter.Wait()
+}
+
+// side is what runs beside the load: the end of the warm-up, the progress.
+type side struct {
+	group sync.WaitGroup
+	cpu   time.Duration // of the process when the measured time began
+	err   error
+}
+
+func (r *run) startSide(load context.Context) *side {
+	s := &side{cpu: cpuTime()}
+	if r.options.WarmUp > 0 {
+		s.group.Go(func() {
+			if sleep(load, r.options.WarmUp) {
+				s.cpu = cpuTime()
+				s.err = r.judge.reset(load)
+			}
+		})
+	}
+	s.group.Go(func() { r.reportProgress(load) })
+	return s
+}
+
+func (s *side) wait() (cpu time.Duration, err error) {
+	s.group.Wait()
+	return s.cpu, s.err
+}
+
+func (r *run) reportProgress(ctx context.Context) {
+	if r.options.Progress == nil {
+		return
+	}
+	every := r.options.ProgressEvery
+	for sleep(ctx, every) {
+		s := r.book.snapshot(every)
+		s.Target, s.Elapsed = r.target.Name, time.Since(r.begun)
+		r.options.Progress(s)
+	}
+}
+
+// ask sends one planned request and books it.
+func (r *run) ask(ctx context.Context, p plan, intended time.Time) (bucket, time.Time) {
+	r.book.begin(intended)
+	o := r.exchange(ctx, p, intended)
+	r.book.end(&o)
+	return o.bucket, o.end
+}

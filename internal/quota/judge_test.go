@@ -1,0 +1,213 @@
+package quota
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// The tests run in 2030, so that nothing depends on the real clock, and not at
+// a whole minute.
+var start = time.Date(2030, 5, 17, 9, 30, 12, 345678901, time.UTC)
+
+// judge is a provider's window, kept exactly and in the plainest way. count
+// returns false, and charges nothing, where n at time t is over the limit.
+type judge interface {
+	count(t time.Time, n int64) bool
+	holds(t time.Time) int64 // what remains
+	spend(t time.Time, n int64)
+}
+
+// slidingJudge allows most in every half-open span.
+type slidingJudge struct {
+	span    time.Duration
+	most    int64
+	entries []entry
+	sum     int64
+}
+
+type entry struct {
+	at time.Time
+	n  int64
+}
+
+func (j *slidingJudge) holds(t time.Time) int64 {
+	for len(j.entries) > 0 && t.Sub(j.entries[0].at) >= j.span {
+		j.sum -= j.entries[0].n
+		j.entries = j.entries[1:]
+	}
+	return j.most - j.sum
+}
+
+func (j *slidingJudge) spend(t time.Time, n int64) {
+	j.entries = append(j.entries, entry{t, n})
+	j.sum += n
+}
+
+func (j *slidingJudge) count(t time.Time, n int64) bool { return countIf(j, t, n) }
+
+// bucketJudge is a token bucket, in units of 1/span.
+type bucketJudge struct {
+	size, rate, span int64
+	level            int64
+	at               time.Time
+}
+
+func newBucketJudge(size, rate int64, span time.Duration) *bucketJudge {
+	return &bucketJudge{size: size, rate: rate, span: int64(span), level: size * int64(span), at: start.Add(-time.Hour)}
+}
+
+func (j *bucketJudge) holds(t time.Time) int64 {
+	full := j.size * j.span
+	if dt := int64(t.Sub(j.at)); dt > (full-j.level)/j.rate {
+		j.level = full
+	} else {
+		j.level += dt * j.rate
+	}
+	j.at = t
+	if j.level < 0 {
+		return (j.level - j.span + 1) / j.span
+	}
+	return j.level / j.span
+}
+
+func (j *bucketJudge) spend(_ time.Time, n int64)      { j.level -= n * j.span }
+func (j *bucketJudge) count(t time.Time, n int64) bool { return countIf(j, t, n) }
+
+// full is when the bucket is full again.
+func (j *bucketJudge) reset() time.Duration {
+	return time.Duration((j.size*j.span - j.level) / j.rate)
+}
+
+// fixedJudge allows most in every window that begins at a multiple of span
+// after offset.
+type fixedJudge struct {
+	span, offset time.Duration
+	most         int64
+	window, sum  int64
+}
+
+func (j *fixedJudge) holds(t time.Time) int64 {
+	if w := (t.UnixNano() - int64(j.offset)) / int64(j.span); w != j.window {
+		j.window, j.sum = w, 0
+	}
+	return j.most - j.sum
+}
+
+func (j *fixedJudge) spend(_ time.Time, n int64)      { j.sum += n }
+func (j *fixedJudge) count(t time.Time, n int64) bool { return countIf(j, t, n) }
+
+func countIf(j judge, t time.Time, n int64) bool {
+	if j.holds(t) < n {
+		return false
+	}
+	j.spend(t, n)
+	return true
+}
+
+// sent is what a driver sent: reserved at one time, counted at another.
+type sent struct {
+	at, counted time.Time
+	n           int64
+}
+
+// greedy sends as much as q allows from start for d, each request counted by
+// the provider after a random delay of at most late.
+func greedy(t *testing.T, q *Quota, d Dim, size func() int64, d0 time.Duration, late time.Duration, seed uint64) []sent {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	var all []sent
+	q.Saturate(start, true)
+	now, end := start, start.Add(d0)
+	for now.Before(end) {
+		need := Amount{}
+		need[d] = size()
+		if r, ok := q.Reserve(now, need); ok {
+			all = append(all, sent{now, now.Add(time.Duration(rnd.Int64N(int64(late) + 1))), need[d]})
+			q.Settle(now, r, need)
+			continue
+		}
+		next, why := q.Next(now, need)
+		if !next.After(now) {
+			t.Fatalf("at %v: Reserve fails but Next says %v (%s)", now.Sub(start), next, why)
+		}
+		now = next
+	}
+	slices.SortStableFunc(all, func(a, b sent) int { return a.counted.Compare(b.counted) })
+	return all
+}
+
+// verdict lets j judge what was sent and returns how many were over the limit,
+// and the share of limit per minute used in [from, to) after start.
+func verdict(j judge, all []sent, limit int64, from, to time.Duration) (over int, used float64) {
+	sum := int64(0)
+	for _, s := range all {
+		if !j.count(s.counted, s.n) {
+			over++
+		} else if at := s.counted.Sub(start); at >= from && at < to {
+			sum += s.n
+		}
+	}
+	return over, float64(sum) / float64(limit) / (to - from).Minutes()
+}
+
+func mustNew(t testing.TB, now time.Time, o Options) *Quota {
+	t.Helper()
+	q, err := New(now, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// TestI1NeverOverAtTheJudge: for each kind, against every judge that kind
+// promises to satisfy, with any delay up to skew.
+func TestI1NeverOverAtTheJudge(t *testing.T) {
+	const limit = 1_800_000
+	cases := []struct {
+		name  string
+		limit Limit
+		late  time.Duration
+		judge func() judge
+	}{
+		{"paced/sliding", Limit{Max: limit}, time.Second, func() judge { return &slidingJudge{span: time.Minute, most: limit} }},
+		{"paced/fixed", Limit{Max: limit}, time.Second, func() judge { return &fixedJudge{span: time.Minute, most: limit} }},
+		{"paced/bucket 60 s", Limit{Max: limit}, time.Second, func() judge { return newBucketJudge(limit, limit, time.Minute) }},
+		{"paced/bucket 6 s", Limit{Max: limit}, time.Second, func() judge { return newBucketJudge(limit/10, limit, time.Minute) }},
+		{"paced 5 s/bucket 6 s", Limit{Max: limit, Burst: limit / 12}, time.Second, func() judge { return newBucketJudge(limit/10, limit, time.Minute) }},
+		{"sliding/sliding", Limit{Max: limit, Kind: Sliding}, time.Second, func() judge { return &slidingJudge{span: time.Minute, most: limit} }},
+		{"sliding/fixed", Limit{Max: limit, Kind: Sliding}, time.Second, func() judge { return &fixedJudge{span: time.Minute, offset: 7 * time.Second, most: limit} }},
+		{"bucket 60 s", Limit{Max: limit, Kind: Bucket}, time.Second, func() judge { return newBucketJudge(limit, limit, time.Minute) }},
+		{"bucket 6 s", Limit{Max: limit, Kind: Bucket, Burst: limit / 10}, time.Second, func() judge { return newBucketJudge(limit/10, limit, time.Minute) }},
+		{"bucket 1 s", Limit{Max: limit, Kind: Bucket, Burst: limit / 60}, time.Second / 6, func() judge { return newBucketJudge(limit/60, limit, time.Minute) }},
+		{"fixed", Limit{Max: limit, Kind: Fixed}, time.Second, func() judge { return &fixedJudge{span: time.Minute, most: limit} }},
+		{"slice 10 s", Limit{Max: limit * 10, Kind: Slice, Slice: 10 * time.Second}, 10 * time.Second / 60, func() judge {
+			return &fixedJudge{span: 10 * time.Second, offset: 3333 * time.Millisecond, most: limit * 10 / 6}
+		}},
+		{"slice 1 s", Limit{Max: limit * 60, Kind: Slice}, 20 * time.Millisecond, func() judge {
+			return &fixedJudge{span: time.Second, offset: 333 * time.Millisecond, most: limit}
+		}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := range uint64(3) {
+				c.limit.Dim = Total
+				q := mustNew(t, start, Options{Limits: []Limit{c.limit}})
+				size := func() int64 { return 6000 }
+				all := greedy(t, q, Total, size, 5*time.Minute, c.late, seed)
+				over, used := verdict(c.judge(), all, c.limit.Max, 61*time.Second, 5*time.Minute)
+				if c.limit.Kind == Fixed { // whole windows, where each is spent at once
+					_, used = verdict(c.judge(), all, c.limit.Max, 60*time.Second, 5*time.Minute)
+				}
+				t.Logf("used %.4f", used)
+				if over > 0 {
+					t.Errorf("%d of %d requests over the limit", over, len(all))
+				}
+				if used < 0.97 {
+					t.Errorf("used %.4f of the limit, want >= 0.97", used)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,268 @@
+package quota
+
+import (
+	"time"
+
+	"github.com/millrace/millrace/internal/flow"
+)
+
+// calm is how long a limit must go without a 429 before it rises by a
+// hundredth of what is configured.
+const calm = 10 * second
+
+// Hint is what one answer's header told of one limit.
+type Hint struct {
+	Dim       Dim
+	Span      time.Duration // of the limit meant; 0 = the shortest of the dimension
+	Limit     int64         // per span; -1 = unknown
+	Remaining int64         // units; -1 = unknown
+	Reset     time.Duration // until it is full again; negative = unknown
+}
+
+// Saturate tells whether anyone waits. While someone does, a paced bucket holds
+// one second's worth: what it saved up while idle would be missing a span later.
+func (q *Quota) Saturate(now time.Time, waiting bool) {
+	if waiting == q.waiting {
+		return
+	}
+	q.advance(q.tick(now))
+	q.waiting = waiting
+	q.tune()
+}
+
+func (q *Quota) tune() {
+	for i := range q.windows {
+		q.windows[i].tune(q.waiting)
+	}
+}
+
+// Answered tells that the provider accepted the call of r: a burst that was
+// spent before it or with it was not too large.
+func (q *Quota) Answered(now time.Time, r Reservation) {
+	if r.at == 0 {
+		return
+	}
+	for i := range q.windows {
+		w := &q.windows[i]
+		if w.bucket.probe == 0 || r.at < w.bucket.probe || !w.bucketed() {
+			continue
+		}
+		w.advance(q.tick(now), q)
+		w.bucket.grow()
+		w.tune(q.waiting)
+	}
+}
+
+// Pause sends nothing before until, as a Retry-After demands.
+func (q *Quota) Pause(now, until time.Time) {
+	t := q.tick(now)
+	q.paused = max(q.paused, t+max(int64(until.Sub(now)), 0))
+}
+
+// Throttled tells that the provider refused the call of r with 429 because of
+// the given dimensions (0 = unknown). Where our own sum is near the limit the
+// limit is taken to be lower; elsewhere the burst was too large. Calls sent
+// before the last lesson teach nothing new. It comes before the Settle of r. With ramp the provider complained
+// of a steep increase, not of a limit. In any case nothing is sent at once.
+func (q *Quota) Throttled(now time.Time, r Reservation, dims DimSet, ramp bool) {
+	t := q.tick(now)
+	q.advance(t)
+	if dims&everyDim == 0 {
+		dims = everyDim
+	}
+	if !ramp || !q.slow(t, r.at) {
+		q.teach(t, r.at, dims)
+	}
+	q.stop(t, &r.need, dims)
+	q.tune()
+}
+
+// slow holds the slope; false when no ramp is configured.
+func (q *Quota) slow(t, sent int64) bool {
+	any := false
+	for i := range q.windows {
+		w := &q.windows[i]
+		if !w.ramp.on() {
+			continue
+		}
+		any = true
+		if sent >= w.cutAt {
+			w.cutAt = t
+			w.ramp.slow(t, w.sum(t))
+		}
+	}
+	return any
+}
+
+func (q *Quota) teach(t, sent int64, dims DimSet) {
+	near := false
+	for i := range q.windows {
+		w := &q.windows[i]
+		if dims.Has(w.conf.Dim) && w.sum(t)+w.held >= w.limit-w.limit/10 {
+			near = true
+			w.cutLimit(t, sent)
+		}
+	}
+	if near {
+		return
+	}
+	for d, p := range q.primary {
+		if p >= 0 && dims.Has(Dim(d)) {
+			q.windows[p].cutBurst(t, sent)
+		}
+	}
+}
+
+// stop empties what could be sent at once, now and when back is given back.
+func (q *Quota) stop(t int64, back *Amount, dims DimSet) {
+	wait := int64(0)
+	known := false
+	for i := range q.windows {
+		w := &q.windows[i]
+		if !dims.Has(w.conf.Dim) {
+			continue
+		}
+		if !known {
+			known, q.pausedFor = true, dimReasons[w.conf.Dim]
+		}
+		if !w.bucketed() {
+			wait = max(wait, w.skew)
+			continue
+		}
+		level := -back[w.conf.Dim]
+		if w.top == 0 {
+			level--
+		}
+		excess := max(w.ready()-level, 0)
+		w.bucket.lower(excess)
+		if int(q.primary[w.conf.Dim]) == i {
+			q.spent[w.conf.Dim] += excess // earlier answers explain it
+		}
+	}
+	if !known { // nothing configured explains it
+		wait, q.pausedFor = second, flow.ReasonRequests
+	}
+	q.paused = max(q.paused, t+wait)
+}
+
+// cutLimit lowers the learned limit by a tenth, not below a tenth of what is
+// configured.
+func (w *window) cutLimit(t, sent int64) {
+	w.recoverAt = t + calm
+	if sent < w.cutAt {
+		return
+	}
+	w.cutAt = t
+	w.limit = max(w.limit-(w.limit+9)/10, min(w.limit, (w.max+9)/10), 1)
+}
+
+// cutBurst halves the burst. Where that is as small as it gets and the last
+// lesson is fresh, somebody else spends from the limit.
+func (w *window) cutBurst(t, sent int64) {
+	if sent < w.cutAt {
+		return
+	}
+	least := mulDiv(w.perSecond(), 5, 6)
+	switch {
+	case w.bucketed() && w.bucket.size > least:
+		w.bucket.cautious = true
+		w.bucket.resize(max(w.bucket.size/2, least))
+		w.cutAt = t
+	case w.cutAt > 0 && t-w.cutAt < calm:
+		w.cutLimit(t, sent)
+	default:
+		w.cutAt = t
+	}
+}
+
+// recover raises the learned limit for the time that has passed without a 429.
+func (w *window) recover(t int64) {
+	steps := (t-w.recoverAt)/calm + 1
+	w.recoverAt += steps * calm
+	w.limit = min(w.told, w.limit+mulDiv(steps, max(w.max/100, 1), 1))
+	if w.limit == w.told {
+		w.recoverAt = far
+	}
+}
+
+// Observe takes what an answer to the call of r told of the limits. It may
+// lower a limit below what is configured and tell what the provider's bucket
+// holds. Where less remains than our own calls explain, somebody else spends
+// from the quota too, and as much is taken from our level.
+func (q *Quota) Observe(now time.Time, r Reservation, hints []Hint) {
+	t := q.tick(now)
+	for _, h := range hints {
+		w := q.meant(h)
+		if w == nil {
+			continue
+		}
+		w.advance(t, q)
+		w.hear(t, h)
+		w.tune(q.waiting)
+		if r.at == 0 || h.Remaining < 0 || !w.bucketed() || w != &q.windows[q.primary[h.Dim]] {
+			continue
+		}
+		// What is taken counts as spent, so that answers to calls sent before
+		// it do not take it again.
+		if missing := r.mark[h.Dim] - q.spent[h.Dim] - h.Remaining; missing > 0 {
+			w.bucket.lower(missing)
+			q.spent[h.Dim] += missing
+		}
+	}
+}
+
+// meant returns the window a hint is about; nil when there is none.
+func (q *Quota) meant(h Hint) *window {
+	if h.Dim >= NumDims || q.primary[h.Dim] < 0 {
+		return nil
+	}
+	if h.Span == 0 {
+		return &q.windows[q.primary[h.Dim]]
+	}
+	for i := range q.windows {
+		if w := &q.windows[i]; w.conf.Dim == h.Dim && w.conf.Span == h.Span {
+			return w
+		}
+	}
+	return nil
+}
+
+// hear lowers the limit to what the provider states, and derives from what
+// remains and when it is full again how much its bucket holds.
+func (w *window) hear(t int64, h Hint) {
+	if h.Limit > 0 {
+		told := min(w.max, max(w.conf.perWindow(h.Limit), 1))
+		w.bucket.heard = w.bucket.heard && told == w.told
+		w.told = told
+		w.limit = min(w.limit, w.told)
+		if w.limit < w.told {
+			w.recoverAt = min(w.recoverAt, t+calm)
+		}
+	}
+	// Only the first answer tells: in a window that is no bucket, what remains
+	// and what comes back add up to less and less.
+	if !w.bucketed() || w.bucket.heard || h.Remaining < 0 || h.Reset < 0 {
+		return
+	}
+	holds := min(clamp(h.Remaining)+mulDiv(int64(h.Reset), w.told, w.span), w.largest())
+	if w.bucket.provider > 0 {
+		holds = min(holds, w.bucket.provider)
+	}
+	if holds > 0 {
+		w.bucket.heard = true
+		w.bucket.learn(holds, w.roofFor(holds))
+	}
+}
+
+// roofFor is how much of the provider's bucket may be used at once. Of one that
+// is only inferred a sixth is left for requests that arrive bunched.
+func (w *window) roofFor(holds int64) int64 {
+	if w.conf.Kind == Bucket {
+		return holds
+	}
+	roof := mulDiv(holds, 5, 6)
+	if w.conf.Burst > 0 {
+		roof = min(roof, w.conf.Burst)
+	}
+	return roof
+}

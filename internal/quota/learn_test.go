@@ -1,0 +1,231 @@
+package quota
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// world is a small gateway in virtual time: a FIFO queue over one Quota, in
+// front of judges that count requests and tokens when a call arrives and tell
+// in a header what remains.
+type world struct {
+	q        *Quota
+	requests *bucketJudge
+	tokens   judge
+	headers  bool
+	delay    time.Duration // of the network, at most
+	rnd      *rand.Rand
+
+	now    time.Time
+	events eventHeap
+	seq    int
+	queue  []func() // what to do when the request at the place is answered
+	timer  time.Time
+
+	sent, throttled int
+	throttledAt     []time.Duration
+	served          int64
+}
+
+type timed struct {
+	at  time.Time
+	seq int
+	do  func()
+}
+
+type eventHeap []timed
+
+func (h eventHeap) Len() int { return len(h) }
+func (h eventHeap) Less(i, j int) bool {
+	if h[i].at.Equal(h[j].at) {
+		return h[i].seq < h[j].seq
+	}
+	return h[i].at.Before(h[j].at)
+}
+func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *eventHeap) Push(x any)   { *h = append(*h, x.(timed)) }
+func (h *eventHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+func (w *world) after(d time.Duration, do func()) {
+	w.seq++
+	heap.Push(&w.events, timed{w.now.Add(d), w.seq, do})
+}
+
+func (w *world) run(until time.Time) {
+	for len(w.events) > 0 && !w.events[0].at.After(until) {
+		e := heap.Pop(&w.events).(timed)
+		w.now = e.at
+		e.do()
+		w.dispatch()
+	}
+}
+
+const requestTokens = 6000
+
+func (w *world) dispatch() {
+	need := Amount{Requests: 1, Total: requestTokens}
+	for len(w.queue) > 0 {
+		r, ok := w.q.Reserve(w.now, need)
+		if !ok {
+			break
+		}
+		done := w.queue[0]
+		w.queue = w.queue[1:]
+		w.sent++
+		w.after(time.Duration(w.rnd.Int64N(int64(w.delay))), func() { w.arrive(r, need, done) })
+	}
+	w.q.Saturate(w.now, len(w.queue) > 0)
+	if len(w.queue) == 0 {
+		return
+	}
+	at, _ := w.q.Next(w.now, need)
+	if !at.IsZero() && (!w.timer.After(w.now) || at.Before(w.timer)) {
+		w.timer = at
+		w.after(at.Sub(w.now), func() {})
+	}
+}
+
+func (w *world) arrive(r Reservation, need Amount, done func()) {
+	ok := w.requests.holds(w.now) >= 1 && w.tokens.holds(w.now) >= requestTokens
+	if ok {
+		w.requests.spend(w.now, 1)
+		w.tokens.spend(w.now, requestTokens)
+	}
+	var hints []Hint
+	if w.headers {
+		hints = w.header()
+	}
+	back := time.Duration(w.rnd.Int64N(int64(w.delay)))
+	if !ok {
+		w.throttled++
+		w.throttledAt = append(w.throttledAt, w.now.Sub(start))
+		w.after(back, func() {
+			w.q.Throttled(w.now, r, 0, false)
+			w.q.Observe(w.now, r, hints)
+			w.q.Settle(w.now, r, Amount{Requests: 1})
+			w.queue = append([]func(){done}, w.queue...)
+		})
+		return
+	}
+	w.served += requestTokens
+	w.after(back, func() {
+		w.q.Answered(w.now, r)
+		w.q.Observe(w.now, r, hints)
+		w.after(time.Duration(700+w.rnd.IntN(600))*time.Millisecond, func() {
+			w.q.Settle(w.now, r, need)
+			done()
+		})
+	})
+}
+
+func (w *world) header() []Hint {
+	hints := []Hint{{Dim: Requests, Limit: 600, Remaining: w.requests.holds(w.now), Reset: w.requests.reset()}}
+	if b, ok := w.tokens.(*bucketJudge); ok {
+		hints = append(hints, Hint{Dim: Total, Limit: 1_800_000, Remaining: b.holds(w.now), Reset: b.reset()})
+	}
+	return hints
+}
+
+// user asks, thinks and asks again for ever.
+func (w *world) user(think time.Duration) {
+	var ask func()
+	ask = func() {
+		w.queue = append(w.queue, func() {
+			w.after(time.Duration(w.rnd.Int64N(2*int64(think))), ask)
+		})
+	}
+	w.after(time.Duration(w.rnd.Int64N(int64(think))), ask)
+}
+
+// herd asks n times at once, every so often.
+func (w *world) herd(n int, every time.Duration) {
+	w.after(every, func() {
+		for range n {
+			w.queue = append(w.queue, func() {})
+		}
+		w.herd(n, every)
+	})
+}
+
+func newWorld(t *testing.T, seconds int64, headers bool, delay time.Duration, seed uint64) *world {
+	return &world{
+		q: mustNew(t, start, Options{Seats: 15, Limits: []Limit{
+			{Dim: Requests, Max: 600}, {Dim: Total, Max: 1_800_000}}}),
+		requests: newBucketJudge(10*seconds, 600, time.Minute),
+		tokens:   newBucketJudge(30_000*seconds, 1_800_000, time.Minute),
+		headers:  headers, delay: delay,
+		rnd: rand.New(rand.NewPCG(seed, seed)), now: start,
+	}
+}
+
+// TestLearnedBurst runs ten minutes of each load against buckets of 60, 6 and
+// 1 s while the gateway is told only the minute.
+func TestLearnedBurst(t *testing.T) {
+	loads := map[string]func(*world){
+		"10 users": func(w *world) {
+			for range 10 {
+				w.user(3 * time.Second)
+			}
+		},
+		"40 users": func(w *world) {
+			for range 40 {
+				w.user(3 * time.Second)
+			}
+		},
+		"200 users": func(w *world) {
+			for range 200 {
+				w.user(3 * time.Second)
+			}
+		},
+		"herds": func(w *world) { w.herd(60, 40*time.Second) },
+	}
+	for name, load := range loads {
+		for _, seconds := range []int64{60, 6, 1} {
+			for _, headers := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s/bucket of %d s/headers %v", name, seconds, headers), func(t *testing.T) {
+					for seed := range uint64(4) {
+						w := newWorld(t, seconds, headers, time.Duration(10+40*seed)*time.Millisecond, seed)
+						load(w)
+						w.run(start.Add(10 * time.Minute))
+						judgeLearning(t, w, headers)
+						used := float64(w.served) / 18_000_000
+						t.Logf("seed %d: %d sent, used %.4f, throttled at %v", seed, w.sent, used, w.throttledAt)
+						if name == "200 users" && headers && used < 0.97 {
+							t.Errorf("used %.4f of the limit, want >= 0.97", used)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func judgeLearning(t *testing.T, w *world, headers bool) {
+	t.Helper()
+	var second, minute int
+	for _, at := range w.throttledAt {
+		if at < 5*time.Second {
+			second++
+		}
+		if at < time.Minute {
+			minute++
+		}
+	}
+	if headers && w.throttled > second {
+		t.Errorf("%d throttled after the first seconds, want 0", w.throttled-second)
+	}
+	if minute > 15+5 {
+		t.Errorf("%d throttled in the first minute, want <= seats + 5", minute)
+	}
+	if w.throttled*100 > w.sent {
+		t.Errorf("%d of %d throttled, want <= 1 %%", w.throttled, w.sent)
+	}
+}

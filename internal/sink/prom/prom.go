@@ -1,0 +1,216 @@
+package prom
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/millrace/millrace/internal/event"
+	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/llm"
+)
+
+const (
+	namespace = "millrace"
+	other     = "other"
+	maxNames  = 1000 // of classes, and of upstreams
+)
+
+// Options says which names may become labels.
+type Options struct {
+	Classes   []string       // classes of the configuration; every other one is "other"
+	Upstreams []string       // upstreams of the configuration; every other one is "other"
+	Runtime   bool           // tell about the process and the Go runtime as well
+	Snapshot  func() []Gauge // read at each scrape; nil for none
+}
+
+func (o Options) validate() error {
+	var faults []error
+	for _, list := range []struct {
+		what  string
+		names []string
+	}{{"classes", o.Classes}, {"upstreams", o.Upstreams}} {
+		if len(list.names) > maxNames {
+			faults = append(faults, fmt.Errorf("metrics: %d %s would be labels; configure at most %d", len(list.names), list.what, maxNames))
+		}
+		for _, name := range list.names {
+			if !utf8.ValidString(name) {
+				faults = append(faults, fmt.Errorf("metrics: %s: %q is not UTF-8; rename it", list.what, name))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Sink counts records and attempts. Use New.
+type Sink struct {
+	registry  *prometheus.Registry
+	classes   map[flow.Class]*class
+	upstreams map[string]*upstream
+}
+
+var _ event.Sink = (*Sink)(nil)
+
+// class holds the series of one class, so that a record needs one lookup.
+type class struct {
+	outcomes           []prometheus.Counter // by flow.Outcome
+	wait, first, total prometheus.Observer
+	held, broken       prometheus.Counter
+}
+
+// upstream holds the series of one upstream.
+type upstream struct {
+	kinds                                []prometheus.Counter // by llm.ErrorKind
+	input, output, cacheRead, cacheWrite prometheus.Counter
+}
+
+// New returns a sink with a registry of its own.
+func New(o Options) (*Sink, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	s := &Sink{
+		registry:  prometheus.NewRegistry(),
+		classes:   make(map[flow.Class]*class),
+		upstreams: make(map[string]*upstream),
+	}
+	v := newVectors(s.registry)
+	for _, name := range append([]string{other}, o.Classes...) {
+		s.classes[flow.Class(name)] = v.class(name)
+	}
+	for _, name := range append([]string{other}, o.Upstreams...) {
+		s.upstreams[name] = v.upstream(name)
+	}
+	if o.Snapshot != nil {
+		s.registry.MustRegister(reader{o.Snapshot})
+	}
+	if o.Runtime {
+		s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	}
+	return s, nil
+}
+
+// Handler serves the metrics page.
+func (s *Sink) Handler() http.Handler {
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// Record implements event.Sink.
+func (s *Sink) Record(r *event.Record) {
+	c := s.classes[r.Key.Class]
+	if c == nil {
+		c = s.classes[other]
+	}
+	if i := int(r.Outcome); i < len(c.outcomes) {
+		c.outcomes[i].Inc()
+	}
+	if r.FirstByte > 0 {
+		c.first.Observe(r.FirstByte.Seconds())
+	}
+	ran := r.Attempts > 0
+	if ran {
+		c.wait.Observe(r.Queued.Seconds())
+		c.total.Observe(r.Total.Seconds())
+	}
+	// Who left the queue by himself proves a promise neither kept nor broken.
+	if !r.Quoted || !ran && r.Outcome != flow.OutcomeHoldExpired {
+		return
+	}
+	if r.EtaHeld() {
+		c.held.Inc()
+		return
+	}
+	c.broken.Inc()
+}
+
+// Attempt implements event.Sink.
+func (s *Sink) Attempt(a *event.Attempt) {
+	u := s.upstreams[a.Upstream]
+	if u == nil {
+		u = s.upstreams[other]
+	}
+	if i := int(a.Kind); i < len(u.kinds) {
+		u.kinds[i].Inc()
+	}
+	addTokens(u.input, a.Used.Input)
+	addTokens(u.output, a.Used.Output)
+	addTokens(u.cacheRead, a.Used.CacheRead)
+	addTokens(u.cacheWrite, a.Used.CacheWrite)
+}
+
+// addTokens leaves out what a counter may not be given: less than nothing.
+func addTokens(c prometheus.Counter, n int64) {
+	if n > 0 {
+		c.Add(float64(n))
+	}
+}
+
+// vectors are the metric families.
+type vectors struct {
+	requests, attempts, tokens, eta *prometheus.CounterVec
+	wait, first, total              *prometheus.HistogramVec
+}
+
+// Bounds of the histograms, in seconds. Queues are held for minutes, answers
+// stream for minutes.
+var (
+	waitBounds   = []float64{0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800}
+	answerBounds = []float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800}
+)
+
+func newVectors(to prometheus.Registerer) *vectors {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+		to.MustRegister(v)
+		return v
+	}
+	histogram := func(name, help string, bounds []float64) *prometheus.HistogramVec {
+		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: bounds}, []string{"class"})
+		to.MustRegister(v)
+		return v
+	}
+	return &vectors{
+		requests: counter("requests_total", "Requests by how they ended.", "class", "outcome"),
+		attempts: counter("attempts_total", "Attempts at an upstream by what became of them; none is success.", "upstream", "kind"),
+		tokens:   counter("tokens_total", "Tokens settled with an upstream.", "upstream", "direction"),
+		eta:      counter("eta_quoted_total", "Waits promised on arrival, by whether the 90th percentile held.", "class", "held"),
+		wait:     histogram("queue_wait_seconds", "Time in the queue of requests that were dispatched.", waitBounds),
+		first:    histogram("time_to_first_byte_seconds", "Arrival to the first answer byte.", answerBounds),
+		total:    histogram("request_duration_seconds", "Arrival to the end of requests that were dispatched.", answerBounds),
+	}
+}
+
+func (v *vectors) class(name string) *class {
+	c := &class{
+		outcomes: make([]prometheus.Counter, len(flow.Outcomes())+1),
+		wait:     v.wait.WithLabelValues(name),
+		first:    v.first.WithLabelValues(name),
+		total:    v.total.WithLabelValues(name),
+		held:     v.eta.WithLabelValues(name, "true"),
+		broken:   v.eta.WithLabelValues(name, "false"),
+	}
+	c.outcomes[flow.OutcomeNone] = prometheus.NewCounter(prometheus.CounterOpts{}) // told to nobody
+	for _, o := range flow.Outcomes() {
+		c.outcomes[o] = v.requests.WithLabelValues(name, o.String())
+	}
+	return c
+}
+
+func (v *vectors) upstream(name string) *upstream {
+	u := &upstream{
+		kinds:      make([]prometheus.Counter, len(llm.Kinds())),
+		input:      v.tokens.WithLabelValues(name, "input"),
+		output:     v.tokens.WithLabelValues(name, "output"),
+		cacheRead:  v.tokens.WithLabelValues(name, "cache_read"),
+		cacheWrite: v.tokens.WithLabelValues(name, "cache_write"),
+	}
+	for _, k := range llm.Kinds() {
+		u.kinds[k] = v.attempts.WithLabelValues(name, k.String())
+	}
+	return u
+}

@@ -1,0 +1,14 @@
+// Package e2e tells stories about the built binary: each file in testdata is a
+// script that starts millrace as a person would, asks it over HTTP, and looks at
+// what it printed and how it ended.
+//
+// The scripts are those of testscript, with these commands added:
+//
+//	port NAME                 puts a free port of the loopback in the variable NAME
+//	await URL [REGEXP]        asks until the answer is 200 (and its body matches)
+//	signal TERM WORD          signals the background program whose command line has the WORD
+//	exits STATUS PROGRAM ...  runs a program that must exit with the status
+//	http [-d BODY] [-H 'NAME: VALUE'] URL
+//	                          prints status, header and body; a program, so that
+//	                          it can run in the background
+package e2e

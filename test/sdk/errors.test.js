@@ -1,0 +1,90 @@
+// What a client gets when the provider fails. The model's name asks the simulator for the failure.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import OpenAI from 'openai';
+import { join, say, start, untilStats } from './harness.js';
+
+const ask = (client, model, more = {}) => client.chat.completions.create({ ...say('Hello'), model, ...more });
+
+describe('errors', { concurrency: true, timeout: 60_000 }, () => {
+  let gateway;
+  let client;
+  before(async () => {
+    gateway = await start(null, { env: { BEDROCK_READ_TIMEOUT: '2s', CIRCUIT_BREAKER_FAILURE_THRESHOLD: '100' } });
+    client = gateway.client();
+  });
+  after(() => gateway.stop());
+
+  for (const [model, type, status, message] of [
+    ['sim-400', OpenAI.BadRequestError, 400, /refused by the fault script/],
+    ['sim-context', OpenAI.BadRequestError, 400, /maximum context length/],
+    ['sim-401', OpenAI.AuthenticationError, 401, /Incorrect API key/],
+    ['sim-404', OpenAI.NotFoundError, 404, /does not exist/],
+    ['sim-500', OpenAI.InternalServerError, 500, /had an error while processing/],
+  ]) {
+    for (const stream of [false, true]) {
+      test(`${model}${stream ? ' before a stream' : ''} keeps its type, status and body`, async () => {
+        const error = await rejection(ask(client, model, { stream }));
+        assert.ok(error instanceof type, `${error.constructor.name}: ${error.message}`);
+        assert.equal(error.status, status);
+        assert.match(error.message, message);
+        assert.equal(typeof error.error.type, 'string');
+      });
+    }
+  }
+
+  test('a body that is not JSON is a bad request', async () => {
+    const response = await fetch(`${gateway.baseURL}/chat/completions`, { method: 'POST', body: '{"model":', headers: { 'content-type': 'application/json' } });
+    assert.equal(response.status, 400);
+    const { error } = await response.json();
+    assert.equal(error.type, 'invalid_request_error');
+    assert.equal(typeof error.message, 'string');
+  });
+
+  test('an unknown path is not found, as JSON', async () => {
+    const error = await rejection(client.post('/nowhere', { body: {} }));
+    assert.ok(error instanceof OpenAI.NotFoundError, `${error}`);
+    assert.equal(typeof error.error.message, 'string');
+  });
+
+  test('an error frame within a stream', async () => {
+    const error = await rejection(join(await ask(client, 'sim-error-frame', { stream: true })));
+    assert.ok(error instanceof OpenAI.APIError, `${error}`);
+    assert.ok(error.message.length > 0);
+  });
+
+  test('a stream that is cut does not look complete', async () => {
+    const error = await rejection(join(await ask(client, 'sim-cut', { stream: true })));
+    assert.ok(error instanceof OpenAI.APIError, `${error}`);
+  });
+
+  test('an upstream that hangs', async () => {
+    const error = await rejection(ask(client, 'sim-hang'));
+    assert.ok(error instanceof OpenAI.InternalServerError, `${error.constructor.name}: ${error.message}`);
+  });
+});
+
+describe('a quota that is gone for good', { timeout: 30_000 }, () => {
+  test('is final: no wait, no retry by gateway or SDK', async (t) => {
+    const gateway = await start(t);
+    const begun = performance.now();
+    const error = await rejection(ask(gateway.client({ maxRetries: 2 }), 'sim-insufficient_quota'));
+    assert.ok(error instanceof OpenAI.RateLimitError, `${error.constructor.name}: ${error.message}`);
+    assert.equal(error.code, 'insufficient_quota');
+    assert.equal(error.headers.get('x-should-retry'), 'false');
+    assert.ok(performance.now() - begun < 5_000);
+    const stats = await untilStats(gateway, (s) => s.in_flight === 0);
+    assert.equal(stats.statuses['429'], 1, JSON.stringify(stats.statuses));
+  });
+});
+
+// The error a promise ends with.
+async function rejection(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  return assert.fail('no error');
+}
