@@ -42,7 +42,8 @@ func clean() fstest.MapFS {
 		"internal/gate/gate.go":            "// Package gate is documented.\npackage gate\n\nimport _ \"example.com/m/internal/quota\"\n",
 		"internal/provider/sim/sim.go":     "// Package sim is documented.\npackage sim\n\nimport (\n\t_ \"example.com/m/internal/gate\"\n\t_ \"example.com/one/sub\"\n)\n",
 		"internal/dispatch/dispatch.go":    "// Package dispatch is documented.\npackage dispatch\n\nimport _ \"example.com/m/internal/gate\"\n",
-		"internal/gateway/gateway.go":      "// Package gateway is documented.\npackage gateway\n\nimport (\n\t_ \"github.com/tidwall/gjson\"\n\n\t_ \"example.com/m/internal/dispatch\"\n)\n",
+		"internal/gateway/gateway.go":      "// Package gateway is documented.\npackage gateway\n\nimport _ \"example.com/m/internal/dispatch\"\n",
+		"internal/load/load.go":            "// Package load is documented.\npackage load\n\nimport _ \"github.com/HdrHistogram/hdrhistogram-go\"\n",
 		"internal/config/config.go":        "// Package config is documented.\npackage config\n\nimport \"os\"\n\n// Home is a variable.\nfunc Home() string { return os.Getenv(\"HOME\") }\n",
 		"internal/app/app.go":              "// Package app is documented.\npackage app\n\nimport (\n\t_ \"example.com/m/internal/config\"\n\t_ \"example.com/m/internal/provider/sim\"\n)\n",
 		"internal/testkit/testkit.go":      "// Package testkit is documented.\npackage testkit\n\nimport _ \"example.com/two\"\n",
@@ -108,7 +109,7 @@ func importFixtures() []fixture {
 		{"I2 production to test kit", "internal/app/x.go", header("app", own+`testkit"`), at("internal/app/x.go", "test-only")},
 		{"I2 module in the mechanism", "internal/quota/x.go", header("quota", `_ "example.com/one"`), at("internal/quota/x.go", "vendor")},
 		{"I2 module at the edge without a reason", "internal/gateway/x.go", header("gateway", `_ "example.com/one"`), at("internal/gateway/x.go", "vendor")},
-		{"I2 allowed name as a prefix only", "internal/gateway/x.go", header("gateway", `_ "github.com/tidwall/gjsonx"`), at("internal/gateway/x.go", "vendor")},
+		{"I2 allowed name as a prefix only", "internal/load/x.go", header("load", `_ "github.com/HdrHistogram/hdrhistogram-gone"`), at("internal/load/x.go", "vendor")},
 	}
 }
 

@@ -95,13 +95,8 @@ var Floors = []Floor{
 // vendorAllowed names single packages that use a module although their floor is
 // for the standard library, each with its reason.
 var vendorAllowed = map[string]map[string]string{
-	"internal/gateway": {
-		"github.com/tidwall/gjson": "reads four fields of a body that is forwarded as bytes",
-		"github.com/tidwall/sjson": "rewrites one field of a body that is forwarded as bytes",
-	},
 	"internal/load": {
 		"github.com/HdrHistogram/hdrhistogram-go": "latency percentiles of fixed precision",
-		"github.com/tidwall/gjson":                "reads usage out of answers without decoding them",
 	},
 }
 

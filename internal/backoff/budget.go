@@ -93,11 +93,11 @@ func (b *Budget) advance(now time.Time) {
 	if b.start.IsZero() {
 		return
 	}
-	steps := now.Sub(b.start) / b.width
+	steps := int64(now.Sub(b.start) / b.width)
 	if steps <= 0 {
 		return
 	}
-	b.start = b.start.Add(steps * b.width)
+	b.start = b.start.Add(time.Duration(steps) * b.width)
 	for range min(steps, budgetSlots) {
 		b.newest = (b.newest + 1) % budgetSlots
 		old := &b.slot[b.newest]

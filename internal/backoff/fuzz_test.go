@@ -49,8 +49,10 @@ func FuzzHeaders(f *testing.F) {
 }
 
 func FuzzBodies(f *testing.F) {
-	for _, s := range []string{openAIThrottle, openAITooLarge, geminiMinute, `{"error":"busy"}`, `[[[[[["x"]]]]]]`, `{"error":null}`, "plain \xff text",
-		`{"error":{"details":[{"violations":[{"quotaId":7}]}]}}`, `{"message":"try again in 99999999999999999999h"}`, `Bearer aaaaaaaaaaaaaaaa`} {
+	for _, s := range []string{
+		openAIThrottle, openAITooLarge, geminiMinute, `{"error":"busy"}`, `[[[[[["x"]]]]]]`, `{"error":null}`, "plain \xff text",
+		`{"error":{"details":[{"violations":[{"quotaId":7}]}]}}`, `{"message":"try again in 99999999999999999999h"}`, `Bearer aaaaaaaaaaaaaaaa`,
+	} {
 		f.Add(429, s)
 	}
 	f.Fuzz(func(t *testing.T, status int, body string) {

@@ -1,6 +1,7 @@
 package backoff
 
 import (
+	"maps"
 	"net/http"
 	"testing"
 	"time"
@@ -134,11 +135,9 @@ var plainHeader = header("Content-Type", "application/json", "Date", "Sun, 22 No
 
 func openAIHeader() http.Header {
 	h := plainHeader.Clone()
-	for k, v := range header(
+	maps.Copy(h, header(
 		"x-ratelimit-limit-requests", "60", "x-ratelimit-remaining-requests", "59", "x-ratelimit-reset-requests", "1s",
-		"x-ratelimit-limit-tokens", "150000", "x-ratelimit-remaining-tokens", "149984", "x-ratelimit-reset-tokens", "6m0s") {
-		h[k] = v
-	}
+		"x-ratelimit-limit-tokens", "150000", "x-ratelimit-remaining-tokens", "149984", "x-ratelimit-reset-tokens", "6m0s"))
 	return h
 }
 

@@ -66,12 +66,14 @@ func (m *model) outstanding(now time.Time) (n int) {
 
 func (m *model) ready(now time.Time) bool {
 	switch m.state(now) {
+	case Closed:
+		return true
 	case Open:
 		return false
 	case HalfOpen:
 		return m.outstanding(now) < m.o.Probes
 	}
-	return true
+	return false
 }
 
 func (m *model) give(now time.Time, p Pass) {

@@ -38,11 +38,11 @@ func (w *window) advance(now time.Time) {
 	if w.start.IsZero() {
 		return
 	}
-	steps := now.Sub(w.start) / w.width
+	steps := int64(now.Sub(w.start) / w.width)
 	if steps <= 0 {
 		return
 	}
-	w.start = w.start.Add(steps * w.width)
+	w.start = w.start.Add(time.Duration(steps) * w.width)
 	for range min(steps, slots) {
 		w.newest = (w.newest + 1) % slots
 		old := &w.slot[w.newest]

@@ -40,17 +40,26 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	if err == nil {
 		return exitOK
 	}
-	for line := range strings.Lines(err.Error() + "\n") {
-		if !strings.HasPrefix(line, " ") { // the excerpt of a file
-			line = "millrace: " + line
-		}
-		_, _ = io.WriteString(s.Err, line)
-	}
+	complain(s.Err, err)
 	var usage *usageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
 		return exitUsage
 	}
 	return exitError
+}
+
+// complain prints an error, each of several on its own line. Lines that are
+// indented, such as the excerpt of a file, belong to the one before.
+func complain(w io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		switch {
+		case strings.TrimSpace(line) == "":
+			continue
+		case line[0] != ' ' && line[0] != '\t':
+			line = "millrace: " + line
+		}
+		_, _ = fmt.Fprintln(w, line)
+	}
 }
 
 func newRootCommand() *cobra.Command {

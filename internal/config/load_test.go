@@ -181,78 +181,82 @@ func TestEveryScalarHasAVariable(t *testing.T) {
 	}
 }
 
+// oneUpstream is the start of a file whose fault lies elsewhere.
+const oneUpstream = "upstreams: [{name: main, provider: sim}]\n"
+
+var faulty = []struct {
+	source string
+	env    []string
+	want   string // parts, separated by |
+}{
+	{"limits: {hold: 5}", nil, `millrace.yaml:1:16: limits.hold: "5" has no unit; write 5s for seconds|   1 | limits: {hold: 5}|` + "     |                ^"},
+	{"limits:\n  hold:", nil, "limits.hold: is blank"},
+	{"limits: {hold: \"\"}", nil, "limits.hold: is blank"},
+	{"limits: {hold: 0s}", nil, `"0s" is zero`},
+	{"limits: {hold: -1s}", nil, "is not between 0 and a year"},
+	{"limits: {hold: 25h}", nil, "longer than 24h"},
+	{"limits: {holdd: 1s}", nil, "limits.holdd: is not a known key; did you mean hold?"},
+	{"limits: {hold: 1s, hold: 2s}", nil, "millrace.yaml:1:20: "},
+	{"limit: {hold: 1s}", nil, "did you mean limits?"},
+	{"keys: []", nil, "keys: belongs to a later version; remove it"},
+	{"listen: 8080", nil, `"8080" is not an address`},
+	{"listen: 0.0.0.0:8080", nil, "listen: |reachable from other machines|127.0.0.1"},
+	{"listen: :8080", nil, "reachable from other machines"},
+	{"a: [", nil, "millrace.yaml:1:"},
+	{"- a", nil, "is not a section"},
+	{"limits: [1]", nil, "limits: is not a section"},
+	{"limits: {hold: [1]}", nil, "takes a single value"},
+	{"upstreams: {name: a}", nil, "upstreams: is not a list"},
+	{"upstreams: []", nil, "upstreams: is empty"},
+	{"upstreams: [{provider: sim}]", nil, "name: has no name"},
+	{"upstreams: [{name: a b, provider: sim}]", nil, "not a plain name"},
+	{"upstreams: [{name: a, provider: sim}, {name: A, provider: sim}]", nil, `"A" is taken`},
+	{"upstreams: [{name: a, provider: simm}]", nil, `upstreams.a.provider: "simm" is unknown; write one of: openai, sim`},
+	{"upstreams: [{name: a}]", nil, "upstreams.a.api_key: is missing"},
+	{"upstreams: [{name: a, api_key: ${NONE}}]", nil, "needs the variable NONE"},
+	{"upstreams: [{name: a, api_key: changeme}]", nil, "placeholder"},
+	{"upstreams: [{name: a, base_url: ftp://x}]", nil, "not an http or https"},
+	{"upstreams: [{name: a, base_url: 'http://u:p@x/v1'}]", nil, "holds a credential"},
+	{"upstreams: [{name: a, provider: sim, base_url: http://x}]", nil, "contradicts provider sim"},
+	{"upstreams: [{name: a, provider: sim, quota: {requests: 60}}]", nil, `upstreams.a.quota.requests: "60" has no unit of time`},
+	{"upstreams: [{name: a, provider: sim, quota: {requests: 60/w}}]", nil, "unknown unit"},
+	{"upstreams: [{name: a, provider: sim, quota: {requests: 0/m}}]", nil, `"0/m" is zero`},
+	{"upstreams: [{name: a, provider: sim, quota: {seats: 1.5}}]", nil, "not a whole number"},
+	{"upstreams: [{name: a, provider: sim, quota: {window: tumbling}}]", nil, "paced, sliding, bucket, fixed, slice"},
+	{"upstreams: [{name: a, provider: sim, quota: {window: fixed, burst: 1s}}]", nil, "contradicts window"},
+	{"upstreams: [{name: a, provider: sim, quota: {window: fixed, slice: 1s}}]", nil, "contradicts window"},
+	{"upstreams: [{name: a, provider: sim, quota: {meter: metric}}]", nil, `quota.meter: "metric" is unknown; write one of: openai, azure`},
+	{"upstreams: [{name: a, provider: sim, breaker: {ratio: 2}}]", nil, "more than all"},
+	{"classes: {chat: {soft: 10s, hard: 5s}}", nil, "make hard the longer one"},
+	{"classes: {chat: {spacing: even, weight: 0}}", nil, `"0" is zero`},
+	{oneUpstream + "classes: {chat: {spacing: even}}", nil, "needs a rate"},
+	{oneUpstream + "routes: [{upstreams: [main]}]", nil, "model: is missing"},
+	{oneUpstream + "routes: [{model: x}]", nil, "upstreams: is missing"},
+	{oneUpstream + "routes: [{model: x, upstreams: [man]}]", nil, `"man" is no upstream; did you mean main?`},
+	{oneUpstream + "routes: [{model: x, upstreams: [main, main]}]", nil, "named twice"},
+	{oneUpstream + "routes: [{model: x, upstreams: [main], on_full: spill}]", nil, "nowhere to spill"},
+	{oneUpstream + "routes: [{model: x*y, upstreams: [main]}]", nil, "is no pattern"},
+	{oneUpstream + "routes: [{model: '*', upstreams: [main]}, {model: x*, upstreams: [main]}]", nil, "never reached"},
+	{oneUpstream + "routes: [{model: x, upstreams: [main]}, {model: x, upstreams: [main]}]", nil, "has a route already"},
+	{oneUpstream + "routes: [{model: x, upstreams: [main], cache: true}]", nil, "later version"},
+	{"limits: {queue: 10, queue_per_user: 20}", nil, "more than the whole queue"},
+	{"limits: {max_body: 32}", nil, `"32" is not a size`},
+	{"a: 1\n---\nb: 2", nil, "more than one document"},
+	{"", []string{"MAX_REQUESTS_PER_MINUTE=0"}, `MAX_REQUESTS_PER_MINUTE: upstreams.main.quota.requests: "0/m" is zero`},
+	{"", []string{"MAX_REQUESTS_PER_MINUTE= "}, "MAX_REQUESTS_PER_MINUTE|blank"},
+	{"", []string{"MAX_TOKENS_PER_MINUTE=many"}, "MAX_TOKENS_PER_MINUTE|how many a minute"},
+	{"", []string{"MAX_CONCURRENT_REQUESTS=-1"}, "MAX_CONCURRENT_REQUESTS|whole number"},
+	{"", []string{"CHAT_TASK_RATE_LIMIT=20"}, "CHAT_TASK_RATE_LIMIT|no unit of time"},
+	{"", []string{"TASK_SOFT_TIME_LIMIT=400"}, "TASK_SOFT_TIME_LIMIT: classes.analysis.soft|make hard the longer"},
+	{"", []string{"CIRCUIT_BREAKER_TIMEOUT=0"}, "CIRCUIT_BREAKER_TIMEOUT|is zero"},
+	{"", []string{"OPENAI_API_KEY="}, "OPENAI_API_KEY|blank"},
+	{"", []string{"PORT=70000"}, "PORT: listen|not a port"},
+	{"", []string{"MAX_CONCURRENT_REQUESTS=5", "MILLRACE_UPSTREAMS_MAIN_QUOTA_SEATS=6"}, "keep one of them"},
+	{"", []string{"MILLRACE_LISTEN=10.0.0.1:80"}, "MILLRACE_LISTEN: listen|reachable from other machines"},
+}
+
 func TestI2FaultsNamePlaceAndMend(t *testing.T) {
-	const up = "upstreams: [{name: main, provider: sim}]\n"
-	for _, test := range []struct {
-		source string
-		env    []string
-		want   string // parts, separated by |
-	}{
-		{"limits: {hold: 5}", nil, `millrace.yaml:1:16: limits.hold: "5" has no unit; write 5s for seconds|   1 | limits: {hold: 5}|` + "     |                ^"},
-		{"limits:\n  hold:", nil, "limits.hold: is blank"},
-		{"limits: {hold: \"\"}", nil, "limits.hold: is blank"},
-		{"limits: {hold: 0s}", nil, `"0s" is zero`},
-		{"limits: {hold: -1s}", nil, "is not between 0 and a year"},
-		{"limits: {hold: 25h}", nil, "longer than 24h"},
-		{"limits: {holdd: 1s}", nil, "limits.holdd: is not a known key; did you mean hold?"},
-		{"limits: {hold: 1s, hold: 2s}", nil, "millrace.yaml:1:20: "},
-		{"limit: {hold: 1s}", nil, "did you mean limits?"},
-		{"keys: []", nil, "keys: belongs to a later version; remove it"},
-		{"listen: 8080", nil, `"8080" is not an address`},
-		{"listen: 0.0.0.0:8080", nil, "listen: |reachable from other machines|127.0.0.1"},
-		{"listen: :8080", nil, "reachable from other machines"},
-		{"a: [", nil, "millrace.yaml:1:"},
-		{"- a", nil, "is not a section"},
-		{"limits: [1]", nil, "limits: is not a section"},
-		{"limits: {hold: [1]}", nil, "takes a single value"},
-		{"upstreams: {name: a}", nil, "upstreams: is not a list"},
-		{"upstreams: []", nil, "upstreams: is empty"},
-		{"upstreams: [{provider: sim}]", nil, "name: has no name"},
-		{"upstreams: [{name: a b, provider: sim}]", nil, "not a plain name"},
-		{"upstreams: [{name: a, provider: sim}, {name: A, provider: sim}]", nil, `"A" is taken`},
-		{"upstreams: [{name: a, provider: simm}]", nil, `upstreams.a.provider: "simm" is unknown; write one of: openai, sim`},
-		{"upstreams: [{name: a}]", nil, "upstreams.a.api_key: is missing"},
-		{"upstreams: [{name: a, api_key: ${NONE}}]", nil, "needs the variable NONE"},
-		{"upstreams: [{name: a, api_key: changeme}]", nil, "placeholder"},
-		{"upstreams: [{name: a, base_url: ftp://x}]", nil, "not an http or https"},
-		{"upstreams: [{name: a, base_url: 'http://u:p@x/v1'}]", nil, "holds a credential"},
-		{"upstreams: [{name: a, provider: sim, base_url: http://x}]", nil, "contradicts provider sim"},
-		{"upstreams: [{name: a, provider: sim, quota: {requests: 60}}]", nil, `upstreams.a.quota.requests: "60" has no unit of time`},
-		{"upstreams: [{name: a, provider: sim, quota: {requests: 60/w}}]", nil, "unknown unit"},
-		{"upstreams: [{name: a, provider: sim, quota: {requests: 0/m}}]", nil, `"0/m" is zero`},
-		{"upstreams: [{name: a, provider: sim, quota: {seats: 1.5}}]", nil, "not a whole number"},
-		{"upstreams: [{name: a, provider: sim, quota: {window: tumbling}}]", nil, "paced, sliding, bucket, fixed, slice"},
-		{"upstreams: [{name: a, provider: sim, quota: {window: fixed, burst: 1s}}]", nil, "contradicts window"},
-		{"upstreams: [{name: a, provider: sim, quota: {window: fixed, slice: 1s}}]", nil, "contradicts window"},
-		{"upstreams: [{name: a, provider: sim, quota: {meter: metric}}]", nil, `quota.meter: "metric" is unknown; write one of: openai, azure`},
-		{"upstreams: [{name: a, provider: sim, breaker: {ratio: 2}}]", nil, "more than all"},
-		{"classes: {chat: {soft: 10s, hard: 5s}}", nil, "make hard the longer one"},
-		{"classes: {chat: {spacing: even, weight: 0}}", nil, `"0" is zero`},
-		{up + "classes: {chat: {spacing: even}}", nil, "needs a rate"},
-		{up + "routes: [{upstreams: [main]}]", nil, "model: is missing"},
-		{up + "routes: [{model: x}]", nil, "upstreams: is missing"},
-		{up + "routes: [{model: x, upstreams: [man]}]", nil, `"man" is no upstream; did you mean main?`},
-		{up + "routes: [{model: x, upstreams: [main, main]}]", nil, "named twice"},
-		{up + "routes: [{model: x, upstreams: [main], on_full: spill}]", nil, "nowhere to spill"},
-		{up + "routes: [{model: x*y, upstreams: [main]}]", nil, "is no pattern"},
-		{up + "routes: [{model: '*', upstreams: [main]}, {model: x*, upstreams: [main]}]", nil, "never reached"},
-		{up + "routes: [{model: x, upstreams: [main]}, {model: x, upstreams: [main]}]", nil, "has a route already"},
-		{up + "routes: [{model: x, upstreams: [main], cache: true}]", nil, "later version"},
-		{"limits: {queue: 10, queue_per_user: 20}", nil, "more than the whole queue"},
-		{"limits: {max_body: 32}", nil, `"32" is not a size`},
-		{"a: 1\n---\nb: 2", nil, "more than one document"},
-		{"", []string{"MAX_REQUESTS_PER_MINUTE=0"}, `MAX_REQUESTS_PER_MINUTE: upstreams.main.quota.requests: "0/m" is zero`},
-		{"", []string{"MAX_REQUESTS_PER_MINUTE= "}, "MAX_REQUESTS_PER_MINUTE|blank"},
-		{"", []string{"MAX_TOKENS_PER_MINUTE=many"}, "MAX_TOKENS_PER_MINUTE|how many a minute"},
-		{"", []string{"MAX_CONCURRENT_REQUESTS=-1"}, "MAX_CONCURRENT_REQUESTS|whole number"},
-		{"", []string{"CHAT_TASK_RATE_LIMIT=20"}, "CHAT_TASK_RATE_LIMIT|no unit of time"},
-		{"", []string{"TASK_SOFT_TIME_LIMIT=400"}, "TASK_SOFT_TIME_LIMIT: classes.analysis.soft|make hard the longer"},
-		{"", []string{"CIRCUIT_BREAKER_TIMEOUT=0"}, "CIRCUIT_BREAKER_TIMEOUT|is zero"},
-		{"", []string{"OPENAI_API_KEY="}, "OPENAI_API_KEY|blank"},
-		{"", []string{"PORT=70000"}, "PORT: listen|not a port"},
-		{"", []string{"MAX_CONCURRENT_REQUESTS=5", "MILLRACE_UPSTREAMS_MAIN_QUOTA_SEATS=6"}, "keep one of them"},
-		{"", []string{"MILLRACE_LISTEN=10.0.0.1:80"}, "MILLRACE_LISTEN: listen|reachable from other machines"},
-	} {
+	for _, test := range faulty {
 		_, err := load(test.source, test.env...)
 		if err == nil {
 			t.Errorf("%q %q: no fault", test.source, test.env)
@@ -393,7 +397,30 @@ func TestLoadReadsTheFile(t *testing.T) {
 	}
 }
 
-func FuzzLoad(f *testing.F) {
+func TestI4NothingUncheckedGetsOut(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", "127.1.2.3:1", "[::1]:1", "localhost:1", "[::ffff:127.0.0.1]:1"} {
+		if _, err := Load(Source{Environ: []string{}, Listen: listen}); err != nil {
+			t.Errorf("%s: %v", listen, err)
+		}
+	}
+	for _, listen := range []string{":1", "0.0.0.0:1", "[::]:1", "10.0.0.1:1", "localhost.example.org:1", "127.0.0.1.example.org:1", "[::ffff:10.0.0.1]:1", "2130706433:1", "127.0.0.1:65536", "127.0.0.1"} {
+		if c, err := Load(Source{Environ: []string{}, Listen: listen}); err == nil {
+			t.Errorf("%s is accepted: %v", listen, c.Listen)
+		}
+	}
+}
+
+func TestI5NoInputPanics(t *testing.T) {
+	for _, source := range []string{
+		"a: &a *a", "upstreams: &a [*a]", "upstreams: [*none]", "<<: *a", "&a : b", "? [a]: b", "upstreams: [", "---", "---\n---\n", "%YAML 9\n---\na: 1",
+		"limits: !!int x", "limits: !foo {hold: 1s}", "\xff\xfe", "\x00", "\t\t: a", "'", "\"", "|", ">\n", "a: |2\n x", strings.Repeat("[", 5000), strings.Repeat("{a: ", 5000),
+		strings.Repeat("upstreams:\n- ", 300), "upstreams: [{}]", "classes: {'': {}}", "classes: {~: {}}", "classes: {1: 2}", "routes: [{model: [a]}]", "listen: ${", "listen: ${A:-}",
+	} {
+		_, _ = load(source, "PORT=1", "MILLRACE_UPSTREAMS_0_QUOTA_SEATS=1") // it returns
+	}
+}
+
+func FuzzI5Load(f *testing.F) {
 	f.Add(whole, "KEY", "v")
 	f.Add("limits: {hold: 5}", "MAX_REQUESTS_PER_MINUTE", "x")
 	f.Add("upstreams: [&a {name: *a}]", "MILLRACE_UPSTREAMS_0_NAME", "x")

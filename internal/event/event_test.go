@@ -1,6 +1,7 @@
 package event
 
 import (
+	"maps"
 	"reflect"
 	"testing"
 	"time"
@@ -89,11 +90,8 @@ func references(typ reflect.Type, path string) map[string]reflect.Kind {
 	}
 	switch typ.Kind() {
 	case reflect.Struct:
-		for i := range typ.NumField() {
-			f := typ.Field(i)
-			for p, k := range references(f.Type, path+"."+f.Name) {
-				found[p] = k
-			}
+		for f := range typ.Fields() {
+			maps.Copy(found, references(f.Type, path+"."+f.Name))
 		}
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Chan, reflect.Func, reflect.Interface:
 		found[path] = typ.Kind()

@@ -38,7 +38,8 @@
 //   - I5 Class rate: no span of the rate's length holds more starts than it allows.
 //   - I6 Progress: while a request waits that time alone can help, Wake is set; at
 //     that time something is dispatched or evicted, or Wake moves on.
-//   - I7 Bounds: never more waiting than MaxQueue in all, or MaxFlow in a flow.
+//   - I7 Bounds: no newcomer is let in while MaxQueue wait in all, or MaxFlow in its
+//     flow. Who comes back after a failed attempt keeps the place it had.
 //   - I8 Honest: the quoted p90 holds for 87 to 93 of 100 requests that waited.
 //
 // # Concurrency

@@ -89,9 +89,20 @@ func readFields(body []byte, op llm.Operation) (fields, error) {
 	if err := r.missing(op); err != nil {
 		return fields{}, err
 	}
-	r.f.kind = estimate.Kind(r.longest)
+	r.f.kind = estimate.Kind(sample(r.longest))
 	r.f.size.MaxOutput = r.output * max(r.choices, 1)
 	return r.f, nil
+}
+
+// sample is the middle of a text: what begins with instructions and ends with a
+// question is mostly what stands between.
+func sample(longest []byte) []byte {
+	const enough = 1 << 10
+	if len(longest) <= enough {
+		return longest
+	}
+	from := (len(longest) - enough) / 2
+	return longest[from : from+enough]
 }
 
 // notAnObject tells a value of another kind from what is no JSON at all.
@@ -209,12 +220,12 @@ func (r *reader) streamOptions(s *scanner) error {
 // messages measures the conversation.
 func (r *reader) messages(s *scanner) error {
 	if s.space() != '[' {
-		return invalid("messages", "Invalid type for 'messages': expected an array of objects.")
+		return s.wrong("messages", "an array of objects")
 	}
 	return s.array(func(s *scanner) error {
 		r.f.size.Messages++
 		if s.space() != '{' {
-			return invalid("messages", fmt.Sprintf("Invalid type for 'messages[%d]': expected an object.", r.f.size.Messages-1))
+			return s.wrong("messages", "an array of objects only")
 		}
 		return s.object(r.message)
 	})
@@ -305,7 +316,7 @@ func (r *reader) input(name string, s *scanner) error {
 	case 'n':
 		return s.literal("null")
 	default:
-		return invalid(name, fmt.Sprintf("Invalid type for '%s': expected a string or an array.", name))
+		return s.wrong(name, "a string or an array")
 	}
 	tokens := false
 	err := s.array(func(s *scanner) error {
@@ -347,9 +358,17 @@ func (s *scanner) optionalText(name string) (t text, ok bool, err error) {
 // null reads null, the only other thing that may stand where want is expected.
 func (s *scanner) null(name, want string) error {
 	if s.space() != 'n' {
-		return invalid(name, fmt.Sprintf("Invalid type for '%s': expected %s.", name, want))
+		return s.wrong(name, want)
 	}
 	return s.literal("null")
+}
+
+// wrong is the fault of a member whose value is not what it should be.
+func (s *scanner) wrong(name, want string) error {
+	if s.i == len(s.b) {
+		return errSyntax
+	}
+	return invalid(name, fmt.Sprintf("Invalid type for '%s': expected %s.", name, want))
 }
 
 // flag reads a boolean.

@@ -88,6 +88,7 @@ type Gateway struct {
 	seed    maphash.Seed
 	mux     *http.ServeMux
 	board   board
+	buffers buffers
 	models  modelList
 	server  *http.Server
 

@@ -9,10 +9,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/dispatch"
+	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
 )
 
@@ -34,7 +36,10 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, op llm.Operation
 	}
 	req.ID, req.Arrived = id, arrived
 	re.id = id
-	g.deps.Dispatcher.Do(r.Context(), req, re)
+	outcome := g.deps.Dispatcher.Do(r.Context(), req, re)
+	if outcome == flow.OutcomeServed {
+		g.buffers.put(req.Call.Body)
+	}
 	if re.truncated {
 		panic(http.ErrAbortHandler) // a body cut short must not look whole
 	}
@@ -85,7 +90,7 @@ func (g *Gateway) body(w http.ResponseWriter, r *http.Request, control *http.Res
 		return nil, g.tooLarge()
 	}
 	_ = control.SetReadDeadline(time.Now().Add(uploadTime)) // a connection without deadlines is a test's
-	buf := make([]byte, 0, min(max(r.ContentLength, 512), presized)+1)
+	buf := g.buffers.get(int(min(max(r.ContentLength, 512), presized)) + 1)
 	body, err := fill(buf, http.MaxBytesReader(w, r.Body, g.options.MaxBody))
 	_ = control.SetReadDeadline(time.Time{})
 	var over *http.MaxBytesError
@@ -116,6 +121,26 @@ func fill(buf []byte, from io.Reader) ([]byte, error) {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
+	}
+}
+
+// buffers keeps bodies for the next requests. The zero value is ready.
+type buffers struct{ pool sync.Pool }
+
+// get returns an empty buffer with room for at least size bytes.
+func (b *buffers) get(size int) []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok && cap(*p) >= size {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, size)
+}
+
+// put takes back a body that nobody reads any more. That is known of one whose
+// answer has come whole and been closed; of others the last reader may be an
+// upload that is still being torn down, and they go to the collector.
+func (b *buffers) put(body []byte) {
+	if cap(body) <= presized+1 {
+		b.pool.Put(&body)
 	}
 }
 

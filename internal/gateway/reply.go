@@ -152,13 +152,14 @@ func (r *reply) End(err error, m *dispatch.Meta) int {
 	if err == nil && r.useless {
 		err = errNoStream
 	}
+	r.allow() // for what net/http still holds back, too
 	switch {
 	case err == nil, errors.Is(err, flow.ErrCanceled):
 	case r.status == 0:
 		f := faultOf(err, r.id)
 		r.status = f.status
-		r.allow()
 		r.describe(m)
+		r.turnedAway(err)
 		f.write(r.w, r.id)
 	case r.events:
 		if !framed(err) {
@@ -168,6 +169,21 @@ func (r *reply) End(err error, m *dispatch.Meta) int {
 		r.truncated = true
 	}
 	return r.status
+}
+
+// turnedAway tells a refused request what it would have waited for, and how long.
+func (r *reply) turnedAway(err error) {
+	var refusal *admission.Refusal
+	if !errors.As(err, &refusal) {
+		return
+	}
+	h := r.w.Header()
+	if refusal.ETA > 0 {
+		r.values.set(h, hETA, decimal(refusal.ETA.Milliseconds()))
+	}
+	if refusal.Reason != flow.ReasonNone {
+		r.values.set(h, hReason, string(refusal.Reason))
+	}
 }
 
 // framed reports whether the provider has told the error itself, in a frame of

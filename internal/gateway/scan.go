@@ -218,7 +218,7 @@ func (s *scanner) digits() bool {
 }
 
 // text walks over the string it stands on. Long runs of plain characters, which
-// prompts are made of, go by eight at a time.
+// prompts are made of, go by many at a time.
 func (s *scanner) text() (text, error) {
 	from := s.i + 1
 	b, i, saved := s.b, from, 0
@@ -242,6 +242,14 @@ func (s *scanner) text() (text, error) {
 // plain returns the index of the first byte at or after i that ends a run of
 // plain characters: a quote, a backslash or a control character.
 func plain(b []byte, i int) int {
+	for len(b)-i >= 32 {
+		w := b[i : i+32 : i+32]
+		if special(binary.LittleEndian.Uint64(w))|special(binary.LittleEndian.Uint64(w[8:]))|
+			special(binary.LittleEndian.Uint64(w[16:]))|special(binary.LittleEndian.Uint64(w[24:])) != 0 {
+			break
+		}
+		i += 32
+	}
 	for len(b)-i >= 8 {
 		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)/8

@@ -166,6 +166,7 @@ func (w *world) serve(t testing.TB) *http.Client {
 			t.Errorf("serve: %v", err)
 		}
 		w.admission.Close()
+		<-time.After(time.Second) // net/http lingers a little over connections it has closed
 	})
 	return client
 }

@@ -71,19 +71,30 @@ func TestI13NoAllocations(t *testing.T) {
 	m, _ := MeterFor("usage")
 	s := llm.Size{TextBytes: 20_000, Input: 5000, Output: 500, MaxOutput: 1000}
 	hints := []Hint{{Dim: Total, Limit: -1, Remaining: 1 << 40, Reset: -1}}
-	allocs := testing.AllocsPerRun(2000, func() {
-		now = now.Add(time.Millisecond)
+	refused := 0
+	life := func() {
+		now = now.Add(2 * time.Millisecond)
 		need := m.Charge(s)
-		q.Saturate(now, now.Nanosecond()%2 == 0)
+		q.Saturate(now, now.Nanosecond()%4e6 == 0)
 		q.Next(now, need)
-		r, _ := q.Reserve(now, need)
+		r, ok := q.Reserve(now, need)
+		if !ok {
+			refused++
+		}
 		q.Answered(now, r)
 		q.Observe(now, r, hints)
-		q.Throttled(now, r, Dims(Total), false)
 		q.Cost(need, time.Second)
 		q.Settle(now, r, m.Actual(need, llm.Usage{Input: 4000, Output: 300}, s))
-	})
-	if allocs != 0 {
-		t.Errorf("%v allocations per request, want 0", allocs)
+	}
+	if allocs := testing.AllocsPerRun(2000, life); allocs != 0 || refused > 0 {
+		t.Errorf("%v allocations per request, %d refused; want 0, 0", allocs, refused)
+	}
+	throttled := func() {
+		r, _ := q.Reserve(now, Amount{})
+		q.Throttled(now, r, Dims(Total), false)
+		q.Cancel(now, r)
+	}
+	if allocs := testing.AllocsPerRun(100, throttled); allocs != 0 {
+		t.Errorf("%v allocations per 429, want 0", allocs)
 	}
 }

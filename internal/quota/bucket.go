@@ -5,6 +5,10 @@ import "math/bits"
 const (
 	peakSteps = 32
 	second    = int64(1e9)
+
+	// maxDebt is in times the limit. One absurd report must not close an
+	// upstream for good.
+	maxDebt = 64
 )
 
 // bucket is a token bucket in whole units with an exact remainder. It may be
@@ -14,6 +18,7 @@ type bucket struct {
 	frac  int64 // refill below one unit, in 1/span of a unit
 	at    int64 // the time units stands for
 
+	deepest  int64 // how far it may go into debt
 	size     int64 // how far it may rise; learned
 	roof     int64 // how far size may be learned
 	provider int64 // what the provider's bucket holds; 0 when unknown
@@ -95,7 +100,7 @@ func (b *bucket) lower(n int64) {
 	if b.provider > 0 {
 		b.peaks[b.step()] = b.at
 	}
-	b.units = max(b.units-n, -maxSum)
+	b.units = max(b.units-n, -b.deepest)
 }
 
 // refund gives back n that was spent at since. Had it never been spent, the

@@ -68,7 +68,8 @@
 //
 // New returns all faults of its options at once. Restore returns what it could
 // not use and assumes the worst for it. Amounts are clamped to 0 .. 2^50 and
-// all sums saturate, so no input overflows. A reservation that never comes
+// all sums saturate, so no input overflows. A bucket's debt ends at 64 times its
+// limit, so that one absurd report cannot close an upstream for good. A reservation that never comes
 // back keeps its seat; that is its holder's defect, and Outstanding shows it.
 //
 // # Not here

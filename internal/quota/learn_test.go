@@ -191,8 +191,8 @@ func TestLearnedBurst(t *testing.T) {
 		for _, seconds := range []int64{60, 6, 1} {
 			for _, headers := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s/bucket of %d s/headers %v", name, seconds, headers), func(t *testing.T) {
-					for seed := range uint64(4) {
-						w := newWorld(t, seconds, headers, time.Duration(10+40*seed)*time.Millisecond, seed)
+					for seed := range uint64(2) {
+						w := newWorld(t, seconds, headers, time.Duration(10+70*seed)*time.Millisecond, seed)
 						load(w)
 						w.run(start.Add(10 * time.Minute))
 						judgeLearning(t, w, headers)

@@ -230,7 +230,8 @@ func (q *Quota) Cancel(now time.Time, r Reservation) { q.Settle(now, r, Amount{}
 // that is now and ReasonNone. The zero time means that no time is known,
 // because a call in flight must end first: ReasonSeats, or the dimension in
 // which calls in flight hold the rest. A need that is TooLarge also returns
-// the zero time.
+// the zero time. A learned limit that changes before then may shift it by a
+// little.
 func (q *Quota) Next(now time.Time, need Amount) (time.Time, flow.Reason) {
 	need = need.clamped()
 	t := q.tick(now)

@@ -104,6 +104,29 @@ func checkNext(rt *rapid.T, q *Quota, now time.Time, need Amount) {
 	}
 }
 
+// TestI3RingFrees compares the two-level search with asking at every slot.
+func TestI3RingFrees(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		r := newRing(0, 511*10)
+		now := int64(0)
+		for range rapid.IntRange(1, 40).Draw(rt, "entries") {
+			now += rapid.Int64Range(0, 600).Draw(rt, "dt")
+			r.advance(now)
+			r.add(rapid.Int64Range(1, 9).Draw(rt, "n"))
+		}
+		n := rapid.Int64Range(1, r.total).Draw(rt, "free")
+		at := r.frees(n)
+		left := func(t int64) int64 {
+			c := *r
+			c.advance(t)
+			return r.total - c.total
+		}
+		if left(at) < n || left(at-1) >= n {
+			rt.Fatalf("%d of %d free at %d: %d have left then, %d just before", n, r.total, at, left(at), left(at-1))
+		}
+	})
+}
+
 // reference keeps one limit in the plainest way: every entry with its time.
 type reference struct {
 	w       *window
@@ -177,7 +200,7 @@ func (ref *reference) verdict(now time.Time, n int64) (must, mustNot bool) {
 		over := ref.windowSum(now)+n > w.limit
 		return !over, over
 	}
-	loose := ref.sum(now, 512*w.ring.width)+n > w.limit
+	loose := ref.sum(now, (w.span+w.skew)*512/511+512)+n > w.limit
 	strict := ref.sum(now, w.span+w.skew)+n > w.limit
 	return !loose && !short, strict || short
 }
@@ -379,6 +402,28 @@ func TestI6DebtFirst(t *testing.T) {
 			if _, ok := q.Reserve(at.Add(-1), Amount{Output: 1}); ok {
 				t.Errorf("%s: reserved before the debt was repaid", c.limit.Kind)
 			}
+		}
+	}
+}
+
+// TestI1FixedBoundary: what is sent within a second of a boundary may be counted
+// on either side of it, so it must fit on both.
+func TestI1FixedBoundary(t *testing.T) {
+	minute := start.Truncate(time.Minute).Add(time.Minute)
+	for _, c := range []struct{ first, then, fits time.Duration }{
+		{-30 * time.Second, 0, time.Second}, // the second call may be counted in the old minute
+		{-30 * time.Second, time.Second, time.Second},
+		{-time.Second / 2, 0, 61 * time.Second}, // the first may be counted in the new one
+		{-time.Second / 2, 30 * time.Second, 61 * time.Second},
+		{time.Second / 2, time.Second, 61 * time.Second},
+	} {
+		q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 600, Kind: Fixed}}})
+		if _, ok := q.Reserve(minute.Add(c.first), tokens(600)); !ok {
+			t.Fatalf("%v: an empty window refuses", c.first)
+		}
+		at, _ := q.Next(minute.Add(c.then), tokens(600))
+		if got := at.Sub(minute); got != c.fits {
+			t.Errorf("600 at %v: at %v the next 600 fit at %v, want %v", c.first, c.then, got, c.fits)
 		}
 	}
 }

@@ -81,8 +81,7 @@ func (r *ring) place(t, n int64) {
 func (r *ring) frees(n int64) int64 {
 	for j := 1; j <= ringSlots; {
 		i := (r.cur + j) % ringSlots
-		whole := i%ringBlock == 0 && j+ringBlock <= ringSlots
-		if whole && r.blocks[i/ringBlock] < n {
+		if i%ringBlock == 0 && r.blocks[i/ringBlock] < n {
 			n -= r.blocks[i/ringBlock]
 			j += ringBlock
 			continue

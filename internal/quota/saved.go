@@ -95,14 +95,17 @@ func (q *Quota) Restore(now time.Time, s Saved) error {
 	if s.At > now.UnixNano()+second {
 		faults = append(faults, fmt.Errorf("%w: it is of the future, %s", errSaved, time.Unix(0, s.At)))
 	}
+	whole := len(faults) == 0
 	taken := make([]bool, len(s.Limits))
 	for i := range q.windows {
 		w := &q.windows[i]
 		saved := w.find(s.Limits, taken)
-		if len(faults) == 0 && saved != nil && saved.sane(s.At) {
+		if whole && saved != nil && saved.sane(s.At) {
 			w.restore(t, min(s.At-wall, t), wall, saved)
-		} else {
-			w.restart(t, q.offset)
+			continue
+		}
+		w.restart(t, q.offset)
+		if whole {
 			faults = append(faults, w.fault(saved))
 		}
 	}
@@ -171,7 +174,10 @@ func (w *window) restore(t, at, wall int64, s *SavedWindow) {
 	}
 	if w.bucketed() {
 		w.bucket.restore(at, s)
-		if s.Provider > 0 {
+		if w.bucket.provider > 0 {
+			if w.conf.Burst == 0 {
+				w.bucket.provider = min(w.bucket.provider, w.largest())
+			}
 			w.bucket.roof = w.roofFor(w.bucket.provider)
 			w.bucket.size = min(w.bucket.size, w.bucket.roof)
 		}
@@ -196,7 +202,7 @@ func (b *bucket) restore(at int64, s *SavedWindow) {
 		b.size = b.roof // configured smaller than before
 	}
 	b.cautious = s.Cautious
-	b.units, b.frac, b.at = min(s.Level, b.size), 0, at
+	b.units, b.frac, b.at = max(min(s.Level, b.size), -b.deepest), 0, at
 	b.full = false
 	b.peaks = [peakSteps]int64{}
 }

@@ -240,7 +240,7 @@ func TestI9RestoreThenNoOvershoot(t *testing.T) {
 				rapid.Check(t, func(rt *rapid.T) {
 					rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
 					tr := newTrial(t, name, meter, rnd.Int64N)
-					for range rapid.IntRange(1, 5).Draw(rt, "processes") {
+					for range rapid.IntRange(1, 3).Draw(rt, "processes") {
 						for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 							tr.step(600)
 						}
@@ -286,13 +286,13 @@ func TestI9UnknownStartNeverOvershoots(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
 				tr := newTrial(t, name, AtStart, rnd.Int64N)
 				tr.q.Saturate(tr.now, true)
-				for range rapid.IntRange(1, 300).Draw(rt, "steps") {
+				for range rapid.IntRange(1, 150).Draw(rt, "steps") {
 					tr.greedy(60)
 				}
 				tr.q = mustNew(t, tr.now, Options{Limits: []Limit{tr.limit}, Start: Unknown})
 				tr.q.Saturate(tr.now, true)
 				before := tr.sent
-				for range 200 {
+				for range 120 {
 					tr.greedy(60)
 				}
 				if len(tr.faults) > 0 {

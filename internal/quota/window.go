@@ -66,6 +66,7 @@ func (w *window) newBucket(t int64) bucket {
 		b.size, b.roof = w.perSecond(), w.max
 	}
 	b.units = b.size
+	b.deepest = min(maxDebt*max(w.max, b.size), maxSum)
 	return b
 }
 

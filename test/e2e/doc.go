@@ -6,6 +6,7 @@
 //
 //	port NAME                 puts a free port of the loopback in the variable NAME
 //	await URL [REGEXP]        asks until the answer is 200 (and its body matches)
+//	! await URL [REGEXP]      asks until there is another answer
 //	signal TERM WORD          signals the background program whose command line has the WORD
 //	exits STATUS PROGRAM ...  runs a program that must exit with the status
 //	http [-d BODY] [-H 'NAME: VALUE'] URL

@@ -60,7 +60,7 @@ func port(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], number)
 }
 
-func await(ts *testscript.TestScript, _ bool, args []string) {
+func await(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: await URL [REGEXP]")
 	}
@@ -74,7 +74,7 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	defer tick.Stop()
 	for last := ""; ; {
 		status, body, err := get(ctx, args[0])
-		if err == nil && status == http.StatusOK && want.MatchString(body) {
+		if err == nil && (status == http.StatusOK && want.MatchString(body)) != neg {
 			return
 		}
 		if err == nil {

@@ -133,7 +133,7 @@ func (r *runner) try(ctx context.Context, patch string) error {
 	if output, err := r.command(ctx, tree, "git", "apply", absolute); err != nil {
 		return fmt.Errorf("does not apply: %w: %s", err, lastLine(output))
 	}
-	output, err := r.command(ctx, tree, "sh", "-c", command)
+	output, err := r.command(ctx, tree, "/bin/sh", "-c", command)
 	return judge(output, err)
 }
 
@@ -171,7 +171,7 @@ func (r *runner) runClean(ctx context.Context, command string) error {
 		return err
 	}
 	defer os.RemoveAll(tree)
-	output, err := r.command(ctx, tree, "sh", "-c", command)
+	output, err := r.command(ctx, tree, "/bin/sh", "-c", command)
 	if err != nil {
 		return fmt.Errorf("fails without the bug too: %w: %s", err, lastLine(output))
 	}

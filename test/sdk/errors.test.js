@@ -11,7 +11,7 @@ describe('errors', { concurrency: true, timeout: 60_000 }, () => {
   let gateway;
   let client;
   before(async () => {
-    gateway = await start(null, { env: { BEDROCK_READ_TIMEOUT: '2s', CIRCUIT_BREAKER_FAILURE_THRESHOLD: '100' } });
+    gateway = await start(null, { env: { MILLRACE_UPSTREAMS_0_TIMEOUT_FIRST_BYTE: '2s', CIRCUIT_BREAKER_FAILURE_THRESHOLD: '100' } });
     client = gateway.client();
   });
   after(() => gateway.stop());
@@ -19,12 +19,15 @@ describe('errors', { concurrency: true, timeout: 60_000 }, () => {
   for (const [model, type, status, message] of [
     ['sim-400', OpenAI.BadRequestError, 400, /refused by the fault script/],
     ['sim-context', OpenAI.BadRequestError, 400, /maximum context length/],
-    ['sim-401', OpenAI.AuthenticationError, 401, /Incorrect API key/],
     ['sim-404', OpenAI.NotFoundError, 404, /does not exist/],
-    ['sim-500', OpenAI.InternalServerError, 500, /had an error while processing/],
+    // What is between the gateway and the provider is told in the gateway's own words: a client whose own key is in order must
+    // not be told that it is wrong.
+    ['sim-401', OpenAI.InternalServerError, 502, /gateway's own credential/],
+    ['sim-500', OpenAI.InternalServerError, 502, /upstream failed/],
+    ['sim-503', OpenAI.InternalServerError, 503, /overloaded/],
   ]) {
     for (const stream of [false, true]) {
-      test(`${model}${stream ? ' before a stream' : ''} keeps its type, status and body`, async () => {
+      test(`${model}${stream ? ' before a stream' : ''} is ${type.name} ${status}`, async () => {
         const error = await rejection(ask(client, model, { stream }));
         assert.ok(error instanceof type, `${error.constructor.name}: ${error.message}`);
         assert.equal(error.status, status);

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -53,6 +54,27 @@ func benchmarkServe(b *testing.B, body []byte) {
 func BenchmarkServeSmall(b *testing.B) { benchmarkServe(b, longBody(100)) }
 
 func BenchmarkServe24KB(b *testing.B) { benchmarkServe(b, longBody(24<<10)) }
+
+// BenchmarkNetwork has its 64 clients in the same process.
+func BenchmarkNetwork(b *testing.B) {
+	p := instant(b, Options{Output: 20, Limits: Limits{Requests: maxLimit, Tokens: maxLimit, Seats: 1000}})
+	url, clients := serve(b, p)
+	body := string(longBody(400))
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			resp, err := send(b.Context(), clients["HTTP/1.1"], url, body)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				b.Error(err)
+			}
+			_ = resp.Body.Close()
+		}
+	})
+}
 
 func BenchmarkStream100Tokens(b *testing.B) {
 	benchmarkServe(b, bytes.Replace(longBody(100), []byte(`"model"`), []byte(`"stream":true,"model"`), 1))

@@ -175,7 +175,7 @@ func (x *exchange) until(after time.Duration) bool {
 // identify sets the headers every answer of the profile has.
 func (x *exchange) identify() {
 	h := x.w.Header()
-	id := strconv.FormatUint(mix(x.p.options.Seed, x.p.seq.Load()+1), 16)
+	id := strconv.FormatUint(mix(x.p.options.Seed, x.p.ids.Add(1)), 16)
 	switch x.p.profile.style {
 	case styleOpenAI:
 		h["X-Request-Id"] = []string{"req_" + id}

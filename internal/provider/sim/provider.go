@@ -26,8 +26,9 @@ type Provider struct {
 	corpus  *corpus
 	mux     *http.ServeMux
 	created int64
-	seq     atomic.Uint64
-	buffers sync.Pool // of *[]byte
+	seq     atomic.Uint64 // requests that were read, for their randomness
+	ids     atomic.Uint64 // requests of any kind, for their names
+	buffers sync.Pool     // of *[]byte
 }
 
 // New makes a provider whose windows are all untouched. The error joins every

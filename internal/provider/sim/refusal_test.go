@@ -79,19 +79,21 @@ func TestHeaders(t *testing.T) {
 
 func TestIdentity(t *testing.T) {
 	t.Parallel()
-	p := instant(t, Options{})
-	res := post(p, chatPath, chat("x", ""), "X-Client-Request-Id", "mine")
-	for key, want := range map[string]string{
-		"X-Client-Request-Id": "mine", "Openai-Version": "2020-10-01", "Openai-Processing-Ms": "0",
-	} {
-		if got := res.Header().Get(key); got != want {
-			t.Errorf("%s is %q, want %q", key, got, want)
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider(t, Options{Latency: Latency{Total: 250 * time.Millisecond}, Output: 1})
+		res := post(p, chatPath, chat("x", ""), "X-Client-Request-Id", "mine")
+		for key, want := range map[string]string{
+			"X-Client-Request-Id": "mine", "Openai-Version": "2020-10-01", "Openai-Processing-Ms": "250",
+		} {
+			if got := res.Header().Get(key); got != want {
+				t.Errorf("%s is %q, want %q", key, got, want)
+			}
 		}
-	}
-	first := res.Header().Get("X-Request-Id")
-	if second := post(p, chatPath, chat("x", "")).Header().Get("X-Request-Id"); first == "" || first == second {
-		t.Errorf("request ids %q and %q", first, second)
-	}
+		first := res.Header().Get("X-Request-Id")
+		if second := post(p, chatPath, chat("x", "")).Header().Get("X-Request-Id"); first == "" || first == second {
+			t.Errorf("request ids %q and %q", first, second)
+		}
+	})
 }
 
 func TestThrottleBodies(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 )
 
 // serve runs p on loopback, HTTP/1.1 and HTTP/2 without TLS.
-func serve(t *testing.T, p *Provider) (url string, clients map[string]*http.Client) {
+func serve(t testing.TB, p *Provider) (url string, clients map[string]*http.Client) {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,7 +79,7 @@ func TestI3OverTheNetwork(t *testing.T) {
 				}
 				eventually(t, func() bool { s := p.Stats(); return s.InFlight == 0 && s.Aborted == int64(i+1) })
 			}
-			resp, err := send(t.Context(), clients[protocol], url, forModel(chat("x", ""), "sim-cut"))
+			resp, err := send(t.Context(), clients[protocol], url, forModel(chat("x", `"max_tokens":1`), "sim-cut"))
 			if err == nil {
 				_, err = io.ReadAll(resp.Body)
 				_ = resp.Body.Close()

@@ -102,7 +102,7 @@ type Stats struct {
 	FirstSecond int64            `json:"first_second_throttled"`
 	PerMinute   []int64          `json:"throttled_per_minute"`
 	InFlight    int              `json:"in_flight"`
-	Waiting     int              `json:"waiting"` // for a seat; part of InFlight's accepted
+	Waiting     int              `json:"waiting"` // accepted, but without a seat yet
 	MostFlight  int              `json:"most_in_flight"`
 	Carried     int              `json:"carried"` // in progress when the books were reset
 	Statuses    map[string]int64 `json:"statuses"`

@@ -1,6 +1,7 @@
 package prom
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,15 +58,16 @@ func (r reader) read() (gauges []Gauge) {
 // fits reports whether the registry will take g beside those before it. One
 // that it refuses would cost the whole scrape.
 func (g *Gauge) fits(seen map[string]bool, shapes map[string]string) bool {
-	shape := g.Help
-	if g.Counter {
-		shape += "\xffcounter"
-	}
-	id := g.Name
+	parts := []string{g.Help, strconv.FormatBool(g.Counter)}
 	for _, l := range g.Labels {
-		shape += "\xff" + l.Name
-		id += "\xff" + l.Name + "\xff" + l.Value
+		parts = append(parts, l.Name)
 	}
+	shape := strings.Join(parts, "\xff")
+	parts = append(parts[:0], g.Name)
+	for _, l := range g.Labels {
+		parts = append(parts, l.Name, valid(l.Value))
+	}
+	id := strings.Join(parts, "\xff")
 	if known, ok := shapes[g.Name]; seen[id] || ok && known != shape {
 		return false
 	}
@@ -74,11 +76,14 @@ func (g *Gauge) fits(seen map[string]bool, shapes map[string]string) bool {
 	return true
 }
 
+// valid makes s fit to be a label's value.
+func valid(s string) string { return strings.ToValidUTF8(s, "?") }
+
 func (g *Gauge) metric() (prometheus.Metric, error) {
 	names := make([]string, len(g.Labels))
 	values := make([]string, len(g.Labels))
 	for i, l := range g.Labels {
-		names[i], values[i] = l.Name, strings.ToValidUTF8(l.Value, "?")
+		names[i], values[i] = l.Name, valid(l.Value)
 	}
 	kind := prometheus.GaugeValue
 	if g.Counter {

@@ -133,18 +133,19 @@ func TestI4BadSnapshotsCostOnlyThemselves(t *testing.T) {
 		return g
 	}
 	for name, bad := range map[string]Gauge{
-		"repeated":      with(func(g *Gauge) { g.Value = 8 }),
-		"other help":    with(func(g *Gauge) { g.Help = "No."; g.Labels[0].Value = "x" }),
-		"other type":    with(func(g *Gauge) { g.Counter = true; g.Labels[0].Value = "x" }),
-		"other labels":  with(func(g *Gauge) { g.Labels[0].Name = "kind" }),
-		"no name":       {Help: "x"},
-		"bad name":      {Name: "\xff", Help: "x"},
-		"bad label":     {Name: "a", Help: "x", Labels: []Label{{"\xff", "x"}}},
-		"label twice":   {Name: "a", Help: "x", Labels: []Label{{"b", "x"}, {"b", "y"}}},
-		"value no UTF8": {Name: "a", Help: "x", Labels: []Label{{"b", "\xff"}}},
+		"repeated":                   with(func(g *Gauge) { g.Value = 8 }),
+		"other help":                 with(func(g *Gauge) { g.Help = "No."; g.Labels[0].Value = "x" }),
+		"other type":                 with(func(g *Gauge) { g.Counter = true; g.Labels[0].Value = "x" }),
+		"other labels":               with(func(g *Gauge) { g.Labels[0].Name = "kind" }),
+		"no name":                    {Help: "x"},
+		"bad name":                   {Name: "\xff", Help: "x"},
+		"bad label":                  {Name: "a", Help: "x", Labels: []Label{{"\xff", "x"}}},
+		"label twice":                {Name: "a", Help: "x", Labels: []Label{{"b", "x"}, {"b", "y"}}},
+		"value no UTF8 like another": {Name: "queue_depth", Help: "Waiting.", Labels: []Label{{"class", "\xff"}}},
+		"value no UTF8":              {Name: "a", Help: "x", Labels: []Label{{"b", "\xff"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSink(t, Options{Snapshot: func() []Gauge { return []Gauge{good, bad} }})
+			s := newSink(t, Options{Snapshot: func() []Gauge { return []Gauge{good, bad, bad} }})
 			has(t, page(t, s), want)
 			if _, err := s.registry.Gather(); err != nil {
 				t.Errorf("the scrape failed: %v", err)
