@@ -110,7 +110,7 @@ type scene struct {
 	acted     time.Time // when the world or the connection acted
 }
 
-func TestI1I2I3ExitTable(t *testing.T) {
+func TestI1I2I3I4ExitTable(t *testing.T) {
 	lines := 0
 	for _, e := range exits {
 		for at := queued; at <= lastChunk; at++ {

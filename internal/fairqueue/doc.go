@@ -28,16 +28,20 @@
 // settlement moves S, when a weight changes and when a child leaves. If no child
 // is eligible, V is lifted to the least S that can run.
 //
-// A child that becomes backlogged starts at max(V, S): an unused share is not
-// saved up. While it stays backlogged its tags are chained, even below V, and a
-// settlement moves S both ways; clipping either would let errors of the estimate
-// add up without bound.
+// A child that becomes backlogged starts at max(S, min(V, F of the next)): an
+// unused share is not saved up, and V, which leaps when a large request is
+// dispatched, does not leave those behind who were already waiting. While it stays
+// backlogged its tags are chained, even below V, and a settlement moves S both
+// ways; clipping either would let errors of the estimate add up without bound.
 //
 // A head may be unable to run. If it will fit soon, or is overdue (V > F),
 // nobody may pass it on the upstreams it waits for. Otherwise eligible heads may
 // pass it; since S <= V is required, each runs ahead of the fluid system by at
-// most one request. A head that no refill can help is parked: it leaves the
-// order, keeps its tag, counts in no mean and blocks nobody.
+// most one request. What the upstream saves up for the head meanwhile counts as
+// served in the mean (Accrue): V then advances as it does in the fluid system, but
+// never by more than the head's own cost, so a wrong rate cannot let it drift. A
+// head that no refill can help is parked: it leaves the order, keeps its tag, counts
+// in no mean and blocks nobody.
 //
 // # Invariants
 //

@@ -70,13 +70,19 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64) {
 	return position, wait
 }
 
+// enoughTimes is how many answers must have been timed before service times count.
+// Until then the wait for a seat is unknown, and nobody is refused for a guess.
+const enoughTimes = 8
+
 // predict fills the entry's sizes and its expected service time from what was
 // learned so far.
 func (g *Gate) predict(e *entry) {
 	p := g.estimate.Predict(e.key(), e.ask.Size)
 	e.size = e.ask.Size
 	e.size.Input, e.size.Output = p.Input, p.OutputP90
-	e.took = p.Duration
+	if g.timed >= enoughTimes {
+		e.took = p.Duration
+	}
 }
 
 // countedTokens estimates output tokens from the bytes that passed.

@@ -34,6 +34,7 @@ type Gate struct {
 	resume   bool      // an event may have helped a parked head
 	waiting  bool      // what the quotas were last told
 	draining bool
+	timed    int   // answers whose service time was learned
 	late     int64 // events for requests that were not there
 	actions  []Action
 }

@@ -39,8 +39,8 @@ const (
 	machineRequests = 30 // a minute and upstream
 	machineSeats    = 4
 	machineRate     = 5 // a minute, class analysis
-	machineQueue    = 25
-	machineFlow     = 10
+	machineQueue    = 8
+	machineFlow     = 5
 )
 
 func newMachine(t *rapid.T) *machine {
@@ -155,14 +155,19 @@ func (m *machine) arrive(t *rapid.T) error {
 	class := rapid.SampledFrom([]flow.Class{flow.Chat, flow.Chat, flow.Analysis}).Draw(t, "class")
 	m.waiting[m.lastID], m.classOf[m.lastID] = true, class
 	before := m.gate.queue.Len()
+	user := flow.Key{Class: class, Tenant: "t", User: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "user")}
+	_, mine := m.gate.queue.Waiting(user)
 	err := m.step(Event{Kind: Arrive, ID: m.lastID, Ask: &Ask{
 		Route: rapid.IntRange(0, 2).Draw(t, "route"),
-		Flow:  flow.Key{Class: class, Tenant: "t", User: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "user")},
+		Flow:  user,
 		Size:  llm.Size{TextBytes: int64(rapid.SampledFrom([]int{400, 8000, 36_000, 60_000}).Draw(t, "bytes"))},
 		Hold:  m.now.Add(time.Duration(rapid.IntRange(1, 400).Draw(t, "hold")) * time.Second),
 	}})
 	if after := m.gate.queue.Len(); after > before && after > machineQueue {
 		return fmt.Errorf("I7: a newcomer made the queue %d long, the bound is %d", after, machineQueue)
+	}
+	if _, now := m.gate.queue.Waiting(user); now > mine && now > machineFlow {
+		return fmt.Errorf("I7: a newcomer made its flow %d long, the bound is %d", now, machineFlow)
 	}
 	return err
 }

@@ -116,6 +116,9 @@ func (g *Gate) learn(now time.Time, e *entry, r Result, took time.Duration) {
 	case llm.KindNone:
 		up.quota.Answered(now, e.grant)
 		g.estimate.Learn(e.key(), e.ask.Size, r.Usage, took)
+		if !r.Usage.IsZero() {
+			g.timed++
+		}
 	default:
 	}
 }

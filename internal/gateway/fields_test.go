@@ -13,78 +13,80 @@ import (
 	"github.com/millrace/millrace/internal/llm"
 )
 
-func TestReadFields(t *testing.T) {
-	long := strings.Repeat("word and word, ", 1000)
-	tests := map[string]struct {
-		body string
-		op   llm.Operation
-		want fields
-	}{
-		"smallest": {
-			`{"model":"m","messages":[]}`, llm.OpChat,
-			fields{model: "m"},
-		},
-		"everything": {
-			`{"model":"m","messages":[{"role":"system","content":"abc"},{"role":"user","content":[{"type":"text","text":"defg"},
+var longText = strings.Repeat("word and word, ", 1000)
+
+var readable = map[string]struct {
+	body string
+	op   llm.Operation
+	want fields
+}{
+	"smallest": {
+		`{"model":"m","messages":[]}`, llm.OpChat,
+		fields{model: "m"},
+	},
+	"everything": {
+		`{"model":"m","messages":[{"role":"system","content":"abc"},{"role":"user","content":[{"type":"text","text":"defg"},
 			 {"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]}],"stream":true,
 			 "stream_options":{"include_usage":true},"max_tokens":7,"user":"u","temperature":0.5,"stop":["x"]}`, llm.OpChat,
-			fields{model: "m", stream: true, wantUsage: true, user: "u", size: llm.Size{TextBytes: 7, Messages: 2, Images: 1, MaxOutput: 7}},
-		},
-		"the larger bound, times the choices": {
-			`{"model":"m","messages":[],"max_tokens":5,"max_completion_tokens":9,"n":3}`, llm.OpChat,
-			fields{model: "m", size: llm.Size{MaxOutput: 27}},
-		},
-		"safety_identifier goes before user": {
-			`{"safety_identifier":"s","user":"u","model":"m","messages":[]}`, llm.OpChat,
-			fields{model: "m", user: "s"},
-		},
-		"null is as good as absent": {
-			`{"model":"m","messages":[{"role":"assistant","content":null,"tool_calls":[]}],"max_tokens":null,"stream":null,"user":null,"n":null,"stream_options":null}`, llm.OpChat,
-			fields{model: "m", size: llm.Size{Messages: 1}},
-		},
-		"escapes count as what they stand for": {
-			`{"model":"m\u0021","messages":[{"content":"a\n\t\"\\\u0041\u00e9\u20ac\ud83d\ude00"}]}`, llm.OpChat,
-			fields{model: "m!", size: llm.Size{TextBytes: 1 + 4 + 1 + 2 + 3 + 4, Messages: 1}},
-		},
-		"escaped names are the same names": {
-			`{"mod\u0065l":"m","messages":[{"cont\u0065nt":"abc"}]}`, llm.OpChat,
-			fields{model: "m", size: llm.Size{TextBytes: 3, Messages: 1}},
-		},
-		"text of tools": {
-			`{"model":"m","messages":[{"tool_calls":[{"function":{"arguments":"12345"}}]}],"tools":[{"name":"abc"}]}`, llm.OpChat,
-			fields{model: "m", size: llm.Size{TextBytes: int64(len("function"+"arguments"+"12345") + len("name"+"abc")), Messages: 1}},
-		},
-		"long text": {
-			`{"model":"m","messages":[{"content":"` + long + `"}]}`, llm.OpChat,
-			fields{model: "m", size: llm.Size{TextBytes: int64(len(long)), Messages: 1}},
-		},
-		"prompt": {
-			`{"model":"m","prompt":"hello"}`, llm.OpCompletion,
-			fields{model: "m", size: llm.Size{TextBytes: 5, Messages: 1}},
-		},
-		"no prompt": {`{"model":"m"}`, llm.OpCompletion, fields{model: "m"}},
-		"inputs": {
-			`{"model":"m","input":["ab","cde"]}`, llm.OpEmbedding,
-			fields{model: "m", size: llm.Size{TextBytes: 5, Messages: 2}},
-		},
-		"tokens": {
-			`{"model":"m","input":[1,2,3]}`, llm.OpEmbedding,
-			fields{model: "m", size: llm.Size{TextBytes: 12, Messages: 1}},
-		},
-		"lists of tokens": {
-			`{"model":"m","input":[[1,2,3],[4]]}`, llm.OpEmbedding,
-			fields{model: "m", size: llm.Size{TextBytes: 16, Messages: 2}},
-		},
-		"unknown members of any kind": {
-			` { "x" : [ { } , [ ] , -0.5e+3 , 1E9, true , false , null , "" ] , "model" : "m" , "messages" : [ ] } `, llm.OpChat,
-			fields{model: "m"},
-		},
-		"deep, but not too deep": {
-			`{"model":"m","messages":[],"x":` + strings.Repeat("[", 150) + strings.Repeat("]", 150) + `}`, llm.OpChat,
-			fields{model: "m"},
-		},
-	}
-	for name, tc := range tests {
+		fields{model: "m", stream: true, wantUsage: true, user: "u", size: llm.Size{TextBytes: 7, Messages: 2, Images: 1, MaxOutput: 7}},
+	},
+	"the larger bound, times the choices": {
+		`{"model":"m","messages":[],"max_tokens":5,"max_completion_tokens":9,"n":3}`, llm.OpChat,
+		fields{model: "m", size: llm.Size{MaxOutput: 27}},
+	},
+	"safety_identifier goes before user": {
+		`{"safety_identifier":"s","user":"u","model":"m","messages":[]}`, llm.OpChat,
+		fields{model: "m", user: "s"},
+	},
+	"null is as good as absent": {
+		`{"model":"m","messages":[{"role":"assistant","content":null,"tool_calls":[]}],"max_tokens":null,"stream":null,"user":null,"n":null,"stream_options":null}`, llm.OpChat,
+		fields{model: "m", size: llm.Size{Messages: 1}},
+	},
+	"escapes count as what they stand for": {
+		`{"model":"m\u0021","messages":[{"content":"a\n\t\"\\\u0041\u00e9\u20ac\ud83d\ude00"}]}`, llm.OpChat,
+		fields{model: "m!", size: llm.Size{TextBytes: 1 + 4 + 1 + 2 + 3 + 4, Messages: 1}},
+	},
+	"escaped names are the same names": {
+		`{"mod\u0065l":"m","messages":[{"cont\u0065nt":"abc"}]}`, llm.OpChat,
+		fields{model: "m", size: llm.Size{TextBytes: 3, Messages: 1}},
+	},
+	"text of tools": {
+		`{"model":"m","messages":[{"tool_calls":[{"function":{"arguments":"12345"}}]}],"tools":[{"name":"abc"}]}`, llm.OpChat,
+		fields{model: "m", size: llm.Size{TextBytes: int64(len("function"+"arguments"+"12345") + len("name"+"abc")), Messages: 1}},
+	},
+	"long text": {
+		`{"model":"m","messages":[{"content":"` + longText + `"}]}`, llm.OpChat,
+		fields{model: "m", size: llm.Size{TextBytes: int64(len(longText)), Messages: 1}},
+	},
+	"prompt": {
+		`{"model":"m","prompt":"hello"}`, llm.OpCompletion,
+		fields{model: "m", size: llm.Size{TextBytes: 5, Messages: 1}},
+	},
+	"no prompt": {`{"model":"m"}`, llm.OpCompletion, fields{model: "m"}},
+	"inputs": {
+		`{"model":"m","input":["ab","cde"]}`, llm.OpEmbedding,
+		fields{model: "m", size: llm.Size{TextBytes: 5, Messages: 2}},
+	},
+	"tokens": {
+		`{"model":"m","input":[1,2,3]}`, llm.OpEmbedding,
+		fields{model: "m", size: llm.Size{TextBytes: 12, Messages: 1}},
+	},
+	"lists of tokens": {
+		`{"model":"m","input":[[1,2,3],[4]]}`, llm.OpEmbedding,
+		fields{model: "m", size: llm.Size{TextBytes: 16, Messages: 2}},
+	},
+	"unknown members of any kind": {
+		` { "x" : [ { } , [ ] , -0.5e+3 , 1E9, true , false , null , "" ] , "model" : "m" , "messages" : [ ] } `, llm.OpChat,
+		fields{model: "m"},
+	},
+	"deep, but not too deep": {
+		`{"model":"m","messages":[],"x":` + strings.Repeat("[", 150) + strings.Repeat("]", 150) + `}`, llm.OpChat,
+		fields{model: "m"},
+	},
+}
+
+func TestReadFields(t *testing.T) {
+	for name, tc := range readable {
 		t.Run(name, func(t *testing.T) {
 			got, err := readFields([]byte(tc.body), tc.op)
 			if err != nil {

@@ -112,23 +112,21 @@ type sent struct {
 	n           int64
 }
 
-// greedy sends as much as q allows from start for d, each request counted by
-// the provider after a random delay of at most late.
-func greedy(t *testing.T, q *Quota, d Dim, size func() int64, d0 time.Duration, late time.Duration, seed uint64) []sent {
+// greedy sends requests of n as fast as q allows for five minutes from start,
+// each counted by the provider after a random delay of at most late.
+func greedy(t *testing.T, q *Quota, n int64, late time.Duration, seed uint64) []sent {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	var all []sent
 	q.Saturate(start, true)
-	now, end := start, start.Add(d0)
+	now, end := start, start.Add(5*time.Minute)
 	for now.Before(end) {
-		need := Amount{}
-		need[d] = size()
-		if r, ok := q.Reserve(now, need); ok {
-			all = append(all, sent{now, now.Add(time.Duration(rnd.Int64N(int64(late) + 1))), need[d]})
-			q.Settle(now, r, need)
+		if r, ok := q.Reserve(now, tokens(n)); ok {
+			all = append(all, sent{now, now.Add(time.Duration(rnd.Int64N(int64(late) + 1))), n})
+			q.Settle(now, r, tokens(n))
 			continue
 		}
-		next, why := q.Next(now, need)
+		next, why := q.Next(now, tokens(n))
 		if !next.After(now) {
 			t.Fatalf("at %v: Reserve fails but Next says %v (%s)", now.Sub(start), next, why)
 		}
@@ -194,8 +192,7 @@ func TestI1NeverOverAtTheJudge(t *testing.T) {
 			for seed := range uint64(3) {
 				c.limit.Dim = Total
 				q := mustNew(t, start, Options{Limits: []Limit{c.limit}})
-				size := func() int64 { return 6000 }
-				all := greedy(t, q, Total, size, 5*time.Minute, c.late, seed)
+				all := greedy(t, q, 6000, c.late, seed)
 				over, used := verdict(c.judge(), all, c.limit.Max, 61*time.Second, 5*time.Minute)
 				if c.limit.Kind == Fixed { // whole windows, where each is spent at once
 					_, used = verdict(c.judge(), all, c.limit.Max, 60*time.Second, 5*time.Minute)

@@ -406,6 +406,26 @@ func TestI6DebtFirst(t *testing.T) {
 	}
 }
 
+// TestI1RefundNotAboveTheBucket: what is given back late would have been lost
+// in the meantime, because the provider's bucket was full.
+func TestI1RefundNotAboveTheBucket(t *testing.T) {
+	q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 6000, Kind: Bucket}}})
+	unsent, ok1 := q.Reserve(start, tokens(5900))
+	later := start.Add(time.Minute) // full again
+	sent, ok2 := q.Reserve(later, tokens(5900))
+	if !ok1 || !ok2 {
+		t.Fatal("a full bucket refuses")
+	}
+	q.Cancel(later, unsent)
+	if at, _ := q.Next(later, tokens(5900)); at.Sub(later) < 50*time.Second {
+		t.Errorf("5900 more fit in %v: the provider has just counted as many", at.Sub(later))
+	}
+	q.Cancel(later, sent) // at once: nothing was lost
+	if !q.Fits(later, tokens(5900)) {
+		t.Error("what was given back at once is lost")
+	}
+}
+
 // TestI1FixedBoundary: what is sent within a second of a boundary may be counted
 // on either side of it, so it must fit on both.
 func TestI1FixedBoundary(t *testing.T) {

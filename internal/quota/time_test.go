@@ -87,6 +87,57 @@ func TestI10FixedWindowsFollowTheWallClock(t *testing.T) {
 	}
 }
 
+// TestI9RestoredAsSaved: the next process may send when the last one might.
+func TestI9RestoredAsSaved(t *testing.T) {
+	for name := range kinds() {
+		limit, _, _ := kinds()[name]()
+		limit.Dim = Total
+		o := Options{Limits: []Limit{limit}}
+		q, now := mustNew(t, start, o), start
+		for range 5 {
+			spendAll(q, now, 70)
+			now = now.Add(1700 * time.Millisecond)
+		}
+		next := mustNew(t, now, o)
+		if err := next.Restore(now, q.Save(now)); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int64{1, 70, 500, 6000} {
+			want, _ := q.Next(now, tokens(n))
+			got, _ := next.Next(now, tokens(n))
+			if d := got.Sub(want); d < 0 || d > time.Minute/500 {
+				t.Errorf("%s: %d fit %v after they fitted before the restart, want 0 .. a slot", name, n, d)
+			}
+		}
+	}
+}
+
+// TestI9UnknownStart: how long it takes until a second's worth fits, half of
+// the window, and all of it.
+func TestI9UnknownStart(t *testing.T) {
+	const sec = time.Second
+	for _, c := range []struct {
+		limit Limit
+		fits  [3]time.Duration
+	}{
+		{Limit{Max: 6000}, [3]time.Duration{2 * sec, 30 * sec, 61 * sec}},
+		{Limit{Max: 6000, Kind: Sliding}, [3]time.Duration{61 * sec, 61 * sec, 61 * sec}},
+		{Limit{Max: 6000, Kind: Bucket}, [3]time.Duration{2 * sec, 31 * sec, 61 * sec}},
+		{Limit{Max: 6000, Kind: Fixed}, [3]time.Duration{48 * sec, 48 * sec, 48 * sec}},
+		{Limit{Max: 6000, Kind: Slice}, [3]time.Duration{sec, sec, sec}},
+	} {
+		c.limit.Dim = Total
+		q := mustNew(t, start, Options{Limits: []Limit{c.limit}, Start: Unknown})
+		all := q.windows[0].largest()
+		for i, n := range []int64{100, all / 2, all} {
+			at, _ := q.Next(start, tokens(n))
+			if got := at.Sub(start); got < c.fits[i] || got > c.fits[i]+1800*time.Millisecond {
+				t.Errorf("%s: %d fit in %v, want %v", c.limit.Kind, n, got, c.fits[i])
+			}
+		}
+	}
+}
+
 func TestRestoreDropsWhatCannotBeTrue(t *testing.T) {
 	o := Options{Limits: []Limit{{Dim: Total, Max: 6000, Kind: Sliding}, {Dim: Requests, Max: 60, Kind: Fixed}}}
 	good := mustNew(t, start, o).Save(start)

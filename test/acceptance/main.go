@@ -105,7 +105,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	r := &runner{binary: filepath.Join(dir, "millrace"), dir: dir, out: out}
 	if s.keep != "" {
-		r.dir = s.keep
+		if r.dir, err = filepath.Abs(s.keep); err != nil {
+			return fmt.Errorf("-keep: %w", err)
+		}
 	}
 	if err := build(ctx, r.binary); err != nil {
 		return err

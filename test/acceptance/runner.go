@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/load"
+	"github.com/millrace/millrace/internal/provider/sim"
 )
 
 // runner runs cases and prints what became of them.
@@ -143,7 +144,21 @@ func (r *runner) leg(ctx context.Context, c *scenario, l *leg) (out result, err 
 	if err := r.ask(ctx, dir, &out, target+"/v1", provider.base); err != nil {
 		return out, err
 	}
-	return out, settle(ctx, &out, target, provider.base)
+	return out, errors.Join(settle(ctx, &out, target, provider.base), keep(dir, &out))
+}
+
+// keep writes the last books for people who look for causes.
+func keep(dir string, out *result) error {
+	for name, content := range map[string]any{"books.json": out.books, "metrics.json": out.metrics} {
+		text, err := json.MarshalIndent(content, "", "  ")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+		if err != nil {
+			return fmt.Errorf("keep %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func startGateway(ctx context.Context, binary, dir string, l *leg, base string) (*server, error) {
@@ -196,6 +211,7 @@ func settle(ctx context.Context, out *result, target, judgeURL string) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		out.books = sim.Stats{}
 		if err := fetch(ctx, judgeURL+"/sim/stats", func(b io.Reader) error { return json.NewDecoder(b).Decode(&out.books) }); err != nil {
 			return err
 		}

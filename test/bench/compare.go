@@ -52,7 +52,7 @@ func compare(ctx context.Context, o *options, out io.Writer) error {
 // round measures both proxies; who is first changes.
 func (b *book) round(ctx context.Context, h *host, o *options, upstream string, i int) error {
 	type proxy struct {
-		start func(ctx context.Context, o *options, upstream string) (*server, error)
+		start starter
 		into  *[]round
 	}
 	order := []proxy{{h.reverseProxy, &b.bare}, {h.millrace, &b.gateway}}
@@ -61,20 +61,28 @@ func (b *book) round(ctx context.Context, h *host, o *options, upstream string, 
 	}
 	for _, p := range order {
 		var r round
-		for role, into := range map[string]**result{roleRequests: &r.requests, roleStreams: &r.streams} {
-			s, err := p.start(ctx, o, upstream)
-			if err != nil {
-				return err
-			}
-			*into, err = h.load(ctx, o, role, s)
-			s.close()
-			if err != nil {
-				return err
-			}
+		var first, second error
+		r.requests, first = h.measure(ctx, o, roleRequests, upstream, p.start)
+		r.streams, second = h.measure(ctx, o, roleStreams, upstream, p.start)
+		if err := errors.Join(first, second); err != nil {
+			return err
 		}
 		*p.into = append(*p.into, r)
 	}
 	return nil
+}
+
+// starter starts a proxy in front of the provider at upstream.
+type starter func(ctx context.Context, o *options, upstream string) (*server, error)
+
+// measure puts one kind of load on a fresh proxy.
+func (h *host) measure(ctx context.Context, o *options, role, upstream string, start starter) (*result, error) {
+	s, err := start(ctx, o, upstream)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	return h.load(ctx, o, role, s)
 }
 
 // String is a round in one line, for those who wait for the table.
@@ -82,9 +90,11 @@ func (r round) String() string {
 	return fmt.Sprintf("%.1f us/request, %.1f us/chunk, %.0f MB", r.perRequest(), r.perChunk(), r.megabytes())
 }
 
-func (r round) perRequest() float64 { return micros(r.requests.CPU) / float64(max(r.requests.Served, 1)) }
-func (r round) perChunk() float64   { return micros(r.streams.CPU) / float64(max(r.streams.Chunks, 1)) }
-func (r round) megabytes() float64  { return float64(r.streams.Peak) / 1e6 }
+func (r round) perRequest() float64 {
+	return micros(r.requests.CPU) / float64(max(r.requests.Served, 1))
+}
+func (r round) perChunk() float64  { return micros(r.streams.CPU) / float64(max(r.streams.Chunks, 1)) }
+func (r round) megabytes() float64 { return float64(r.streams.Peak) / 1e6 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
@@ -102,7 +112,7 @@ func (r *row) over() bool { return r.bound > 0 && r.ratio > r.bound }
 // table compares the rounds in pairs, since what disturbs the one disturbs the
 // other.
 func (b *book) table(o *options) []row {
-	row := func(what string, bound float64, of func(round) float64) row {
+	pair := func(what string, bound float64, of func(round) float64) row {
 		r := row{what: what, bound: bound}
 		var gateway, bare []float64
 		for i := range b.gateway {
@@ -113,11 +123,11 @@ func (b *book) table(o *options) []row {
 		return r
 	}
 	return []row{
-		row(fmt.Sprintf("CPU us/request, %g/s, %s", o.rate, o.delay), o.maxCPU, round.perRequest),
-		row(fmt.Sprintf("CPU us/chunk, %d streams", o.atOnce), o.maxChunk, round.perChunk),
-		row(fmt.Sprintf("peak RSS MB, %d streams", o.atOnce), o.maxRSS, round.megabytes),
-		row("added ms, median", 0, func(r round) float64 { return micros(r.requests.Median) / 1e3 }),
-		row("added ms, p99", 0, func(r round) float64 { return micros(r.requests.P99) / 1e3 }),
+		pair(fmt.Sprintf("CPU us/request, %g/s, %s", o.rate, o.delay), o.maxCPU, round.perRequest),
+		pair(fmt.Sprintf("CPU us/chunk, %d streams", o.atOnce), o.maxChunk, round.perChunk),
+		pair(fmt.Sprintf("peak RSS MB, %d streams", o.atOnce), o.maxRSS, round.megabytes),
+		pair("added ms, median", 0, func(r round) float64 { return micros(r.requests.Median) / 1e3 }),
+		pair("added ms, p99", 0, func(r round) float64 { return micros(r.requests.P99) / 1e3 }),
 	}
 }
 

@@ -100,13 +100,13 @@ func (p *provider) serve(c net.Conn) {
 // stream sends the chunks in their time, whatever a write takes.
 func (p *provider) stream(c net.Conn, usage bool) error {
 	start := time.Now()
-	out := append(append([]byte(nil), p.head...), p.chunk...)
-	for i := 1; i < p.chunks; i++ {
-		if _, err := c.Write(out); err != nil {
+	out := append([]byte(nil), p.head...)
+	for i := range p.chunks - 1 {
+		if _, err := c.Write(append(out, p.chunk...)); err != nil {
 			return err
 		}
-		time.Sleep(time.Until(start.Add(time.Duration(i) * p.every)))
-		out = append(out[:0], p.chunk...)
+		out = out[:0]
+		time.Sleep(time.Until(start.Add(time.Duration(i+1) * p.every)))
 	}
 	out = append(out, p.last...)
 	if usage {
