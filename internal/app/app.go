@@ -29,6 +29,7 @@ type App struct {
 	admission  *admission.Controller
 	dispatcher *counted
 	gateway    *gateway.Gateway
+	catalog    *catalog
 	ledger     *ledger               // nil where no state is kept
 	saved      map[string]gate.Saved // what the last run left; nil for none
 	start      quota.Start           // of the upstreams that are not simulated here
@@ -116,13 +117,15 @@ func (a *App) buildControl() error {
 	a.undo.push(func() error { a.admission.Close(); return nil })
 	a.restore()
 	deps := dispatch.Deps{Admission: a.admission, Log: a.log}
+	var listers []lister
 	for i := range a.config.Upstreams {
 		p, err := newProvider(&a.config.Upstreams[i], &a.undo, a.log)
 		if err != nil {
 			return err
 		}
-		deps.Providers = append(deps.Providers, p)
+		deps.Providers, listers = append(deps.Providers, p), append(listers, p)
 	}
+	a.catalog = newCatalog(a.config, listers)
 	metrics, err := prom.New(promOptions(a.config, a.admission))
 	if err != nil {
 		return err
@@ -154,7 +157,7 @@ func (a *App) restore() {
 
 func (a *App) buildGateway() (err error) {
 	a.gateway, err = gateway.New(gatewayOptions(a.config), gateway.Deps{
-		Dispatcher: a.dispatcher, Limits: a.admission, Metrics: a.dispatcher.metrics, Log: a.log,
+		Dispatcher: a.dispatcher, Limits: a.admission, Catalog: a.catalog, Metrics: a.dispatcher.metrics, Log: a.log,
 	})
 	return err
 }

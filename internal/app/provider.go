@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/config"
-	"github.com/millrace/millrace/internal/dispatch"
 	"github.com/millrace/millrace/internal/provider/openai"
 	"github.com/millrace/millrace/internal/provider/sim"
 	"github.com/millrace/millrace/internal/quota"
@@ -42,7 +41,7 @@ func meterName(u *config.Upstream) string {
 
 // newProvider builds what speaks to an upstream. What it starts is undone by the
 // stack.
-func newProvider(u *config.Upstream, undo *stack, log *slog.Logger) (dispatch.Provider, error) {
+func newProvider(u *config.Upstream, undo *stack, log *slog.Logger) (*openai.Client, error) {
 	base := u.BaseURL
 	if u.Provider == config.ProviderSim {
 		address, err := startSimulator(u, undo)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/internal/admission"
@@ -123,28 +122,10 @@ func gatewayOptions(c *config.Config) gateway.Options {
 	o := gateway.Options{MaxBody: int64(c.Limits.MaxBody), Hold: c.Limits.Hold}
 	for i := range c.Routes {
 		r := &c.Routes[i]
-		o.Routes = append(o.Routes, gateway.Route{Model: r.Model, Models: listed(c, r), Hold: r.Hold})
+		o.Routes = append(o.Routes, gateway.Route{Model: r.Model, Hold: r.Hold})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Classes)) {
 		o.Classes = append(o.Classes, gateway.Class{Name: flow.Class(name), Weight: c.Classes[name].Weight})
 	}
 	return o
-}
-
-// listed are the models that a pattern shows: those its upstreams are known to
-// have.
-func listed(c *config.Config, r *config.Route) []string {
-	if !strings.HasSuffix(r.Model, "*") {
-		return nil
-	}
-	var names []string
-	for _, i := range targets(c, r) {
-		switch u := &c.Upstreams[i]; {
-		case u.Model != "":
-			names = append(names, u.Model)
-		case u.Provider == config.ProviderSim:
-			names = append(names, "sim-large", "sim-small", "sim-embedding")
-		}
-	}
-	return names
 }

@@ -38,10 +38,9 @@ type Options struct {
 
 // Route is a client-visible model name, or a pattern of them.
 type Route struct {
-	Model  string        // "gpt-4o", "gpt-*" or "*"
-	Models []string      // names listed at /v1/models; none: Model, unless it is a pattern
-	Class  flow.Class    // of its requests, unless their key has one; empty: chat
-	Hold   time.Duration // longest hold of an answer that is not a stream; 0 = Options.Hold
+	Model string        // "gpt-4o", "gpt-*" or "*"
+	Class flow.Class    // of its requests, unless their key has one; empty: chat
+	Hold  time.Duration // longest hold of an answer that is not a stream; 0 = Options.Hold
 }
 
 // Class is what the gateway needs to know of a kind of work.
@@ -69,10 +68,16 @@ type Limits interface {
 	Drain()
 }
 
+// Catalog knows the names of the models that a client can ask for.
+type Catalog interface {
+	Models(ctx context.Context) []string
+}
+
 // Deps are the collaborators of a Gateway.
 type Deps struct {
 	Dispatcher Dispatcher
 	Limits     Limits
+	Catalog    Catalog
 	Metrics    http.Handler // answers /metrics; nil: 404
 	Log        *slog.Logger // panics and errors of connections; nil discards
 }
@@ -89,7 +94,7 @@ type Gateway struct {
 	mux     *http.ServeMux
 	board   board
 	buffers buffers
-	models  modelList
+	started int64 // Unix seconds, as the date of the models
 	server  *http.Server
 
 	draining atomic.Bool
@@ -129,7 +134,7 @@ func New(o Options, d Deps) (*Gateway, error) {
 	for i := range o.Keys {
 		g.keys[o.Keys[i].SHA256] = &o.Keys[i]
 	}
-	g.models = newModelList(time.Now(), o.Routes)
+	g.started = time.Now().Unix()
 	g.base, g.stop = context.WithCancelCause(context.Background())
 	g.handle()
 	g.server = g.newServer()
@@ -138,8 +143,8 @@ func New(o Options, d Deps) (*Gateway, error) {
 
 func validate(o *Options, d *Deps) error {
 	var faults []error
-	if d.Dispatcher == nil || d.Limits == nil {
-		faults = append(faults, errors.New("gateway: dispatcher or limits missing: pass both in Deps"))
+	if d.Dispatcher == nil || d.Limits == nil || d.Catalog == nil {
+		faults = append(faults, errors.New("gateway: dispatcher, limits or catalog missing: pass all three in Deps"))
 	}
 	if len(o.Routes) == 0 {
 		faults = append(faults, errors.New("gateway: no routes: describe at least one, such as model \"*\""))

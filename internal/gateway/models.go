@@ -3,32 +3,8 @@ package gateway
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 )
-
-// modelList is what /v1/models answers with.
-type modelList struct {
-	created int64
-	names   []string // in the order of the routes, each once
-}
-
-func newModelList(now time.Time, routes []Route) modelList {
-	l := modelList{created: now.Unix(), names: []string{}}
-	for _, r := range routes {
-		names := r.Models
-		if len(names) == 0 && !strings.HasSuffix(r.Model, "*") {
-			names = []string{r.Model}
-		}
-		for _, n := range names {
-			if !slices.Contains(l.names, n) {
-				l.names = append(l.names, n)
-			}
-		}
-	}
-	return l
-}
 
 // model is OpenAI's form of a model.
 type model struct {
@@ -38,8 +14,8 @@ type model struct {
 	OwnedBy string `json:"owned_by"`
 }
 
-func (l *modelList) model(name string) model {
-	return model{ID: name, Object: "model", Created: l.created, OwnedBy: "millrace"}
+func (g *Gateway) model(name string) model {
+	return model{ID: name, Object: "model", Created: g.started, OwnedBy: "millrace"}
 }
 
 func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
@@ -49,9 +25,9 @@ func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
 	list := struct {
 		Object string  `json:"object"`
 		Data   []model `json:"data"`
-	}{Object: "list", Data: make([]model, 0, len(g.models.names))}
-	for _, n := range g.models.names {
-		list.Data = append(list.Data, g.models.model(n))
+	}{Object: "list", Data: []model{}}
+	for _, name := range g.deps.Catalog.Models(r.Context()) {
+		list.Data = append(list.Data, g.model(name))
 	}
 	answerJSON(w, list)
 }
@@ -66,7 +42,7 @@ func (g *Gateway) showModel(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, unknownModel(name), requestID())
 		return
 	}
-	answerJSON(w, g.models.model(name))
+	answerJSON(w, g.model(name))
 }
 
 // mayLook checks the key; it answers itself if that is wrong.

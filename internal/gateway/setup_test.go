@@ -139,13 +139,13 @@ func build(t testing.TB, seats int, p provider, change ...func(*Options)) *world
 		t.Fatal(err)
 	}
 	o := Options{
-		Routes:  []Route{{Model: "*", Models: []string{"sim-small"}}},
+		Routes:  []Route{{Model: "*"}},
 		Classes: []Class{{Name: flow.Chat, Weight: 6}, {Name: flow.Analysis, Weight: 3}, {Name: flow.Health, Weight: 9}},
 	}
 	for _, c := range change {
 		c(&o)
 	}
-	w.gateway, err = New(o, Deps{Dispatcher: d, Limits: w.admission, Log: log})
+	w.gateway, err = New(o, Deps{Dispatcher: d, Limits: w.admission, Catalog: twoModels{}, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,3 +222,8 @@ func wantError(t testing.TB, resp *http.Response, status int, code string) strin
 	}
 	return s.Error.Message
 }
+
+// twoModels is a catalog.
+type twoModels struct{}
+
+func (twoModels) Models(context.Context) []string { return []string{"gpt-4o", "gpt-5"} }

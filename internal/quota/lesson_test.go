@@ -4,8 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace/millrace/internal/flow"
 	"pgregory.net/rapid"
+
+	"github.com/millrace/millrace/internal/flow"
 )
 
 // paced returns a fresh paced quota of 6,000 tokens a minute, 100 a second.
@@ -162,7 +163,8 @@ func TestI7HeadersNeverRaise(t *testing.T) {
 
 func TestHeaderLowersLimit(t *testing.T) {
 	q := mustNew(t, start, Options{Limits: []Limit{
-		{Dim: Total, Max: 6000, Kind: Sliding}, {Dim: Total, Max: 100_000, Span: 24 * time.Hour}}})
+		{Dim: Total, Max: 6000, Kind: Sliding}, {Dim: Total, Max: 100_000, Span: 24 * time.Hour},
+	}})
 	hear := func(limit int64, span time.Duration) {
 		q.Observe(start, Reservation{}, []Hint{{Dim: Total, Span: span, Limit: limit, Remaining: -1, Reset: -1}})
 	}

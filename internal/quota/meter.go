@@ -61,20 +61,32 @@ type Meter struct {
 const DefaultMeter = "usage"
 
 var meters = [...]Meter{
-	{Name: "openai", Reserve: ReserveLarger, Settle: SettleNever,
-		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true},
-	{Name: "azure", Reserve: ReserveSum, Settle: SettleNever,
-		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true},
-	{Name: "usage", CountedAt: AsProduced,
-		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true},
+	{
+		Name: "openai", Reserve: ReserveLarger, Settle: SettleNever,
+		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true,
+	},
+	{
+		Name: "azure", Reserve: ReserveSum, Settle: SettleNever,
+		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true,
+	},
+	{
+		Name: "usage", CountedAt: AsProduced,
+		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true,
+	},
 	{Name: "vllm", CountedAt: AsProduced, CacheReadCounts: true, CacheWriteCounts: true},
 	{Name: "anthropic", CountedAt: AsProduced, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true},
-	{Name: "bedrock", Reserve: ReserveBound, ModelOutput: 65536, CacheWriteCounts: true,
-		ChargesThrottled: true, ChargesFailed: true},
-	{Name: "mantle", Reserve: ReservePredicted, InputBound: true, ModelOutput: 65536, CountedAt: AsProduced,
-		CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true},
-	{Name: "gemini", Reserve: ReserveInput, CacheReadCounts: true, CacheWriteCounts: true,
-		ChargesThrottled: true, ChargesFailed: true},
+	{
+		Name: "bedrock", Reserve: ReserveBound, ModelOutput: 65536, CacheWriteCounts: true,
+		ChargesThrottled: true, ChargesFailed: true,
+	},
+	{
+		Name: "mantle", Reserve: ReservePredicted, InputBound: true, ModelOutput: 65536, CountedAt: AsProduced,
+		CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true,
+	},
+	{
+		Name: "gemini", Reserve: ReserveInput, CacheReadCounts: true, CacheWriteCounts: true,
+		ChargesThrottled: true, ChargesFailed: true,
+	},
 }
 
 // MeterFor returns the meter of that name and whether there is one.

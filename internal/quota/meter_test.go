@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/millrace/millrace/internal/llm"
 )
 
@@ -113,8 +114,10 @@ func FuzzMeter(f *testing.F) {
 			m, _ := MeterFor(name)
 			m.OutputWeight = bound
 			reserved := m.Charge(size)
-			for _, a := range []Amount{reserved, m.Actual(reserved, llm.Usage{Input: in, CacheRead: used, CacheWrite: out, Output: used}, size),
-				m.Unconfirmed(reserved, used), m.Unconfirmed(Amount{out, in, used, bound}, used), m.Failed(Amount{in, in, in, in})} {
+			for _, a := range []Amount{
+				reserved, m.Actual(reserved, llm.Usage{Input: in, CacheRead: used, CacheWrite: out, Output: used}, size),
+				m.Unconfirmed(reserved, used), m.Unconfirmed(Amount{out, in, used, bound}, used), m.Failed(Amount{in, in, in, in}),
+			} {
 				if diff := cmp.Diff(a.clamped(), a); diff != "" {
 					t.Errorf("%s: %s", name, diff)
 				}

@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace/millrace/internal/flow"
 	"pgregory.net/rapid"
+
+	"github.com/millrace/millrace/internal/flow"
 )
 
 // clone copies a Quota, so that a test can ask what would happen.
@@ -33,10 +34,10 @@ func drawLimit(rt *rapid.T) Limit {
 		Max:  rapid.Int64Range(60, 5000).Draw(rt, "max"),
 		Span: rapid.SampledFrom([]time.Duration{0, 7 * time.Second, time.Minute, 24 * time.Hour}).Draw(rt, "span"),
 	}
-	switch l.Kind {
-	case Slice:
+	if l.Kind == Slice {
 		l.Slice = l.withDefaults().Span / 6
-	case Bucket:
+	}
+	if l.Kind == Bucket {
 		l.Burst = rapid.Int64Range(0, 5000).Draw(rt, "burst")
 	}
 	return l
@@ -495,7 +496,8 @@ func TestTooLarge(t *testing.T) {
 
 func TestRateAndCost(t *testing.T) {
 	q := mustNew(t, start, Options{Seats: 4, Limits: []Limit{
-		{Dim: Requests, Max: 60}, {Dim: Total, Max: 6000}, {Dim: Total, Max: 86_400, Span: 24 * time.Hour}}})
+		{Dim: Requests, Max: 60}, {Dim: Total, Max: 6000}, {Dim: Total, Max: 86_400, Span: 24 * time.Hour},
+	}})
 	if r := q.Rate(Requests); r != 1 {
 		t.Errorf("Rate(Requests) = %v, want 1", r)
 	}
@@ -536,8 +538,10 @@ func TestNewNamesEveryFault(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"dimension 4", "kind 99", "max is -5", "span is -1ns", "sliding has no burst",
-		"fixed has no slices", "less than 1 in a slice", "seats is -1", "growth is 0", "above is 0"} {
+	for _, want := range []string{
+		"dimension 4", "kind 99", "max is -5", "span is -1ns", "sliding has no burst",
+		"fixed has no slices", "less than 1 in a slice", "seats is -1", "growth is 0", "above is 0",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q:\n%v", want, err)
 		}
@@ -566,17 +570,24 @@ func TestNames(t *testing.T) {
 
 func TestSnapshot(t *testing.T) {
 	q := mustNew(t, start, Options{Meter: Meter{CountedAt: AsProduced}, Limits: []Limit{
-		{Dim: Total, Max: 6000}, {Dim: Output, Max: 600, Kind: Bucket}, {Dim: Requests, Max: 60, Kind: Fixed}}})
+		{Dim: Total, Max: 6000}, {Dim: Output, Max: 600, Kind: Bucket}, {Dim: Requests, Max: 60, Kind: Fixed},
+	}})
 	q.Reserve(start, Amount{1, 80, 20, 100})
 	got := q.Snapshot(start)
 	wall := start.Truncate(time.Minute)
 	want := []State{
-		{Dim: Total, Kind: Paced, Span: time.Minute, Configured: 6000, Learned: 6000,
-			Used: 80, Reserved: 20, Free: 5900, Burst: 100, Full: got[0].Full},
-		{Dim: Output, Kind: Bucket, Span: time.Minute, Configured: 600, Learned: 600,
-			Reserved: 20, Free: 580, Burst: 600, Full: start},
-		{Dim: Requests, Kind: Fixed, Span: time.Minute, Configured: 60, Learned: 60,
-			Used: 1, Free: 59, Full: wall.Add(61 * time.Second)},
+		{
+			Dim: Total, Kind: Paced, Span: time.Minute, Configured: 6000, Learned: 6000,
+			Used: 80, Reserved: 20, Free: 5900, Burst: 100, Full: got[0].Full,
+		},
+		{
+			Dim: Output, Kind: Bucket, Span: time.Minute, Configured: 600, Learned: 600,
+			Reserved: 20, Free: 580, Burst: 600, Full: start,
+		},
+		{
+			Dim: Requests, Kind: Fixed, Span: time.Minute, Configured: 60, Learned: 60,
+			Used: 1, Free: 59, Full: wall.Add(61 * time.Second),
+		},
 	}
 	for i := range want {
 		if !reflect.DeepEqual(got[i], want[i]) {

@@ -120,7 +120,7 @@ func TestI9UnknownStart(t *testing.T) {
 		limit Limit
 		fits  [3]time.Duration
 	}{
-		{Limit{Max: 6000}, [3]time.Duration{2 * sec, 30 * sec, 61 * sec}},
+		{Limit{Max: 6000}, [3]time.Duration{2 * sec, 31 * sec, 61 * sec}},
 		{Limit{Max: 6000, Kind: Sliding}, [3]time.Duration{61 * sec, 61 * sec, 61 * sec}},
 		{Limit{Max: 6000, Kind: Bucket}, [3]time.Duration{2 * sec, 31 * sec, 61 * sec}},
 		{Limit{Max: 6000, Kind: Fixed}, [3]time.Duration{48 * sec, 48 * sec, 48 * sec}},

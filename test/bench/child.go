@@ -30,10 +30,15 @@ const (
 	restCore  = 1
 )
 
+// ahead puts the process that it becomes before all others, as far as that is
+// allowed, so that whatever else the machine does disturbs a measurement less.
+const ahead = `{ echo -20 >/proc/self/autogroup; renice -n -20 -p $$; } >/dev/null 2>&1; exec "$0" "$@"`
+
 // host starts children on their cores.
 type host struct {
 	self    string // path of this binary
 	taskset string // empty where it cannot be used
+	setsid  string // likewise
 }
 
 func newHost() (*host, error) {
@@ -44,6 +49,9 @@ func newHost() (*host, error) {
 	h := &host{self: self}
 	if path, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > restCore {
 		h.taskset = path
+	}
+	if path, err := exec.LookPath("setsid"); err == nil {
+		h.setsid = path
 	}
 	return h, nil
 }
@@ -61,6 +69,9 @@ func (h *host) String() string {
 func (h *host) command(ctx context.Context, core int, args ...string) *exec.Cmd {
 	if h.taskset != "" {
 		args = append([]string{h.taskset, "-c", strconv.Itoa(core)}, args...)
+	}
+	if h.setsid != "" {
+		args = append([]string{h.setsid, "sh", "-c", ahead}, args...)
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GOMAXPROCS=1"}

@@ -93,6 +93,7 @@ func (r round) String() string {
 func (r round) perRequest() float64 {
 	return micros(r.requests.CPU) / float64(max(r.requests.Served, 1))
 }
+
 func (r round) perChunk() float64  { return micros(r.streams.CPU) / float64(max(r.streams.Chunks, 1)) }
 func (r round) megabytes() float64 { return float64(r.streams.Peak) / 1e6 }
 

@@ -223,6 +223,7 @@ func (c *client) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	n, err := io.Copy(io.Discard, resp.Body)
 	if err == nil && n < 500 {
 		err = fmt.Errorf("the answer has %d bytes only", n)
@@ -237,6 +238,7 @@ func (c *client) listen(ctx context.Context, all *atomic.Int64) error {
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	c.line.Reset(resp.Body)
 	chunks, done := 0, false
 	for err == nil {

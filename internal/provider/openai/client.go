@@ -94,6 +94,7 @@ type Client struct {
 	fixed     fixed
 	host      string
 	urls      map[llm.Operation]*url.URL
+	models    *url.URL
 	transport http.RoundTripper
 	owned     *http.Transport // transport, if it is ours
 	small     pool            // stream buffers
@@ -113,6 +114,7 @@ func New(o Options) (*Client, error) {
 		llm.OpCompletion: endpoint(base, "/completions"),
 		llm.OpEmbedding:  endpoint(base, "/embeddings"),
 	}
+	c.models = endpoint(base, "/models")
 	if c.transport == nil {
 		c.owned = newTransport(c.options, base.Scheme)
 		c.transport = c.owned

@@ -140,7 +140,7 @@ func TestI1WindowsMatchTheReference(t *testing.T) {
 				l.charge(now, cost, true)
 				charges = append(charges, charge{now, cost})
 			} else {
-				tight(t, ref, charges, now, cost, int64(d.wait))
+				tight(t, ref, charges, charge{now, cost}, int64(d.wait))
 			}
 			if rapid.IntRange(0, 3).Draw(t, "forced") == 0 { // output counted as it comes
 				extra := rapid.Int64Range(1, l.current).Draw(t, "extra")
@@ -161,7 +161,8 @@ func TestI1WindowsMatchTheReference(t *testing.T) {
 }
 
 // tight checks that a wait is the shortest.
-func tight(t *rapid.T, ref reference, charges []charge, now, cost, wait int64) {
+func tight(t *rapid.T, ref reference, charges []charge, next charge, wait int64) {
+	now, cost := next.at, next.cost
 	if !ref.fits(charges, now+wait, cost) {
 		t.Fatalf("at %d cost %d after %v: told to wait %d, and it still does not fit", now, cost, charges, wait)
 	}

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/internal/config"
+)
+
+// How long a list of an upstream's models is believed, and how soon one that could
+// not be read is asked for again.
+const (
+	catalogFresh = 5 * time.Minute
+	catalogRetry = 10 * time.Second
+)
+
+// lister is a provider that knows the names of its models.
+type lister interface {
+	Models(ctx context.Context) ([]string, error)
+}
+
+// catalog answers which models a client can name. Where a pattern routes to an
+// upstream without a model of its own, that upstream is asked.
+type catalog struct {
+	fixed   []string // from the configuration
+	sources []lister
+
+	mu    sync.Mutex
+	asked []string
+	until time.Time
+}
+
+// newCatalog reads the configuration's routes. providers are by upstream.
+func newCatalog(c *config.Config, providers []lister) *catalog {
+	k := &catalog{}
+	open := make(map[int]bool)
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		if !strings.HasSuffix(r.Model, "*") {
+			k.fixed = append(k.fixed, r.Model)
+			continue
+		}
+		for _, u := range targets(c, r) {
+			if name := c.Upstreams[u].Model; name != "" {
+				k.fixed = append(k.fixed, name)
+			} else if !open[u] {
+				open[u] = true
+				k.sources = append(k.sources, providers[u])
+			}
+		}
+	}
+	return k
+}
+
+// Models implements gateway.Catalog. An upstream that does not answer is left out.
+func (k *catalog) Models(ctx context.Context) []string {
+	k.mu.Lock()
+	asked, fresh := k.asked, time.Now().Before(k.until)
+	k.mu.Unlock()
+	if !fresh && len(k.sources) > 0 {
+		asked = k.refresh(ctx)
+	}
+	var all []string
+	for _, name := range slices.Concat(k.fixed, asked) {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+func (k *catalog) refresh(ctx context.Context) []string {
+	var names []string
+	keep := catalogFresh
+	for _, source := range k.sources {
+		some, err := source.Models(ctx)
+		if err != nil {
+			keep = catalogRetry
+			continue
+		}
+		names = append(names, some...)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(names) == 0 {
+		names = k.asked // what was known is better than nothing
+	}
+	k.asked, k.until = names, time.Now().Add(keep)
+	return names
+}
