@@ -67,9 +67,9 @@ func (g *Gate) another(e *entry, r Result) bool {
 func (g *Gate) finish(now time.Time, e *entry, r Result) {
 	up := &g.upstreams[e.upstream]
 	took := now.Sub(e.since)
+	g.learn(now, e, r, took) // first: a refund must not undo what a throttle stops
 	spent := g.charge(now, e, r)
 	g.queue.Settle(&e.item, g.share(e, spent, took))
-	g.learn(now, e, r, took)
 	before := up.breaker.State(now)
 	up.breaker.Done(now, e.pass, r.Kind)
 	if up.breaker.State(now) != before || e.pass.Probe() {

@@ -112,10 +112,17 @@ type demand struct {
 	users, tokens int           // closed loop; ignored when a trace is replayed
 	warmUp, time  time.Duration // time 0: the whole trace
 	span          time.Duration // of the trace at its speed
+	aligned       bool          // measure between two moments at which a window of the wall clock is spent
 	flags         []string
 }
 
-func (d demand) length() time.Duration { return d.warmUp + max(d.time, d.span) }
+func (d demand) length() time.Duration {
+	length := d.warmUp + max(d.time, d.span)
+	if d.aligned {
+		length += time.Minute
+	}
+	return length
+}
 
 func (d demand) args(target, judgeURL string) []string {
 	args := []string{
@@ -126,9 +133,25 @@ func (d demand) args(target, judgeURL string) []string {
 		args = append(args, "--users", strconv.Itoa(d.users), "--tokens", strconv.Itoa(d.tokens), "--tokens-sigma", "0.3")
 	}
 	if d.time > 0 {
-		args = append(args, "--duration", d.time.String(), "--warmup", d.warmUp.String())
+		args = append(args, "--duration", d.time.String(), "--warmup", d.prelude(time.Now()).String())
 	}
 	return append(args, d.flags...)
+}
+
+// spentBy is when in a minute of the wall clock its window is used up for sure.
+const spentBy = 50 * time.Second
+
+// prelude is the warm-up of a load that begins now.
+func (d demand) prelude(now time.Time) time.Duration {
+	if !d.aligned {
+		return d.warmUp
+	}
+	end := now.Add(d.warmUp)
+	moment := end.Truncate(time.Minute).Add(spentBy)
+	if moment.Before(end) {
+		moment = moment.Add(time.Minute)
+	}
+	return moment.Sub(now).Round(time.Millisecond)
 }
 
 // The longest that one request and that the requests left at the end may take.
