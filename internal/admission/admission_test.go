@@ -70,8 +70,8 @@ func TestI1ExactlyOnce(t *testing.T) {
 				}
 				calls(ticket)
 				idle(t, c)
-				if used := c.Snapshot().Upstreams[0].InUse; used != 0 {
-					t.Errorf("%d seats in use", used)
+				if s := c.Snapshot(); s.Upstreams[0].InUse != 0 || s.Late != 0 {
+					t.Errorf("%d seats in use; %d calls reached the gate although the request had ended", s.Upstreams[0].InUse, s.Late)
 				}
 			})
 		})

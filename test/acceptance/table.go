@@ -120,7 +120,7 @@ func useCases(l lengths) []scenario {
 		{"sliding", []string{"--window", "sliding"}, gateway{window: "sliding"}},
 		{"fixed", []string{"--window", "fixed"}, gateway{window: "fixed"}},
 		{"slice", []string{"--window", "slice", "--slice", "10s"}, gateway{window: "slice", slice: 10 * time.Second}},
-		{"paced", []string{"--window", "paced", "--burst", "1s"}, gateway{window: "paced"}},
+		{"paced", []string{"--window", "paced", "--burst", "1s"}, gateway{window: "paced", burst: time.Second}},
 		{"default", nil, gateway{}},
 	} {
 		kind.gateway.meter = "openai"
@@ -270,7 +270,7 @@ func busyCase(g greed, name string, front *gateway, l lengths) scenario {
 // rudeCases: what the judge charged and what the gateway booked are compared
 // in a run that is shorter than the minute the gateway remembers.
 func rudeCases(l lengths) []scenario {
-	provider := standard().with("--fault", "500:3%", "--fault", "hang:1%")
+	provider := standard().with("--seed", "1", "--fault", "500:3%", "--fault", "hang:1%")
 	front := &gateway{meter: "openai", firstByte: 5 * time.Second}
 	manners := []string{"--stream-share", "0.5", "--cancel", "0.15", "--disconnect", "0.14"}
 	books := min(l.short, 35*time.Second)

@@ -65,8 +65,11 @@ func serveProvider(ctx context.Context, o *options) error {
 	p := newProvider(o)
 	for {
 		c, err := l.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
-			return ctx.Err()
+			return err
 		}
 		go p.serve(c)
 	}
