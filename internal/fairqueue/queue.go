@@ -25,6 +25,9 @@ type Item struct {
 // Waiting reports whether the item stands in a queue.
 func (it *Item) Waiting() bool { return it.flow != nil && it.index >= 0 }
 
+// Modest reports whether the request is all that its flow has, waiting or running.
+func (it *Item) Modest() bool { return it.flow.waiting+it.flow.inflight <= 1 }
+
 // Verdict is what the caller's try function says of a head.
 type Verdict uint8
 

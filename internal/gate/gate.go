@@ -80,7 +80,7 @@ type entry struct {
 	reason  flow.Reason
 
 	attempts int
-	retried  bool   // the one retry on a sole upstream is used up
+	retries  int    // on a sole upstream
 	failed   uint64 // upstreams on which it failed
 	tooLarge uint64 // upstreams whose whole quota it exceeds
 	spill    bool   // it may use later upstreams

@@ -22,6 +22,16 @@ const (
 // blockFor is how soon a blocked head must fit to keep all others from passing it.
 const blockFor = 500 * time.Millisecond
 
+// keepForModest is how many seconds' refill the requests of flows that keep several
+// going leave in the buckets, as far as these hold it. It costs no throughput, for the
+// refill goes on; but somebody who asks one thing at a time then finds something there,
+// as he would if nobody took all that is left over.
+const keepForModest = 2.0
+
+// soleRetries is how often a request is tried again on the only upstream it has left,
+// after a failure that may pass. The retry budget bounds them over all requests.
+const soleRetries = 2
+
 // maxUpstreams is the number of upstreams a pool can hold: their sets are bit masks.
 const maxUpstreams = 64
 

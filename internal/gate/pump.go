@@ -115,7 +115,7 @@ func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 	g, e := s.gate, it.Owner.(*entry)
 	refill := uint64(0) // upstreams that time will open
 	soonest := time.Time{}
-	seats := false
+	seats, leaves := false, false
 	for _, u := range g.routes[e.ask.Route].Upstreams {
 		bit := uint64(1) << u
 		if (e.failed|e.tooLarge)&bit != 0 || !g.ready(s.now, u) {
@@ -125,10 +125,11 @@ func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 		if s.all&bit == 0 {
 			seats, e.reason = true, flow.ReasonSeats
 		} else if s.held&bit == 0 {
-			at, why := g.upstreams[u].quota.Next(s.now, g.need(u, e))
+			at, why, kept := s.next(it, u, overdue)
 			if !at.After(s.now) && !at.IsZero() {
 				return s.run(e, u)
 			}
+			leaves = leaves || kept
 			e.reason, soonest = why, earlier(soonest, at)
 		} else {
 			e.reason = flow.ReasonTurn
@@ -137,7 +138,24 @@ func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 			break // in order of preference: later ones only after a failure
 		}
 	}
+	if leaves {
+		g.wake = earlier(g.wake, soonest)
+		return fairqueue.Pass
+	}
 	return s.blocked(e, refill, soonest, overdue || seats)
+}
+
+// next is when a head fits an upstream, and why not now. A flow that keeps several
+// requests going leaves something for those who do not, unless it is overdue; kept
+// says that this alone is what it waits for.
+func (s *search) next(it *fairqueue.Item, u int, overdue bool) (at time.Time, why flow.Reason, kept bool) {
+	q, need := s.gate.upstreams[u].quota, s.gate.need(u, it.Owner.(*entry))
+	at, why = q.Next(s.now, need)
+	if it.Modest() || overdue || at.IsZero() || at.After(s.now) {
+		return at, why, false
+	}
+	at, why = q.NextKeeping(s.now, need, keepForModest)
+	return at, why, at.After(s.now)
 }
 
 // run answers that the head fits. A kept place has nobody to run for: it is taken

@@ -55,8 +55,8 @@ func (g *Gate) another(e *entry, r Result) bool {
 			return true
 		}
 	}
-	if r.Kind.Faulty() && !e.retried {
-		e.retried = true
+	if r.Kind.Faulty() && e.retries < soleRetries {
+		e.retries++
 		e.failed &^= bit
 		return true
 	}

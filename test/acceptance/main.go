@@ -3,7 +3,7 @@
 // (millrace load) as processes of their own, and compares what the users and
 // the judge saw with what was promised.
 //
-//	go run ./test/acceptance [-run REGEX] [-quick] [-parallel N] [-data DIR] [-list]
+//	go run ./test/acceptance [-run REGEX] [-quick] [-parallel N] [-data DIR] [-keep DIR] [-list]
 //
 // Each case of the table has one or several legs. A leg is one judge, one
 // gateway in front of it (or none) and one load; it has free loopback ports and

@@ -98,6 +98,10 @@ func (v *verdict) word() string {
 	return "PASS"
 }
 
+// busyMachine is from when on, in ms, a late load is worth a word: the figures in
+// time are not the gateway's alone then.
+const busyMachine = 1000
+
 // sound looks for what makes the figures of a leg worth nothing.
 func (v *verdict) sound(r *result) {
 	if r.load.Answered == 0 {
@@ -108,6 +112,9 @@ func (v *verdict) sound(r *result) {
 	}
 	if r.books.InFlight > 0 {
 		v.fault("%d in flight at the judge when all was over", r.books.InFlight)
+	}
+	if late := r.load.Generator.BehindMS; late > busyMachine {
+		v.show("a busy machine: requests left up to %s late", ms(late))
 	}
 	if n := r.metrics.sum("millrace_attempts_outstanding"); n > 0 {
 		v.fault("%.0f attempts outstanding at the gateway when all was over", n)

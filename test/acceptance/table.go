@@ -315,9 +315,13 @@ func polite(v *verdict, r *result) {
 }
 
 // equalCounts compares the attempts that the gateway settled with the requests
-// that reached the judge.
+// that reached the judge: the same, but for those whose client left before
+// anything was sent.
 func equalCounts(v *verdict, r *result) {
-	v.equal("attempts booked", r.metrics.sum("millrace_attempts_total"), float64(r.books.Requests))
+	booked, canceled := r.metrics.sum("millrace_attempts_total"), r.metrics.sum("millrace_attempts_total", `kind="canceled"`)
+	unsent := booked - float64(r.books.Requests)
+	v.atLeast("attempts booked", booked, float64(r.books.Requests))
+	v.atMost("of them canceled before they were sent", unsent, canceled)
 	v.equal("in flight", float64(r.books.InFlight), 0)
 	v.equal("outstanding", r.metrics.sum("millrace_attempts_outstanding"), 0)
 }

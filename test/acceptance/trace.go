@@ -120,7 +120,6 @@ func traceCase(name, path string, rows []load.Row) scenario {
 				len(rows), provider.requests, provider.tokens, rs[1].used("requests"), rs[1].used("tokens"))
 			v.show("wait p50 %s, p90 %s, p95 %s, p99 %s, longest %s", ms(w.P50), ms(w.P90), ms(w.P95), ms(w.P99), ms(w.Max))
 			v.show("latency p50 %s, p95 %s", ms(l.P50), ms(l.P95))
-			v.show("load behind %s", ms(rs[1].load.Generator.BehindMS))
 		},
 	}
 }
