@@ -244,7 +244,9 @@ func (w *window) hear(t int64, h Hint) {
 	if !w.bucketed() || w.bucket.heard || h.Remaining < 0 || h.Reset < 0 {
 		return
 	}
-	holds := min(clamp(h.Remaining)+mulDiv(int64(h.Reset), w.told, w.span), w.largest())
+	// A window that is no bucket states a reset that is longer than its refill. What
+	// remains and what we sent ourselves bounds what such a one lets pass at once.
+	holds := min(clamp(h.Remaining)+mulDiv(int64(h.Reset), w.told, w.span), clamp(h.Remaining)+w.sum(t)+w.held, w.largest())
 	if w.bucket.provider > 0 {
 		holds = min(holds, w.bucket.provider)
 	}

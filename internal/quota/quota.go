@@ -233,6 +233,13 @@ func (q *Quota) Cancel(now time.Time, r Reservation) { q.Settle(now, r, Amount{}
 // the zero time. A learned limit that changes before then may shift it by a
 // little.
 func (q *Quota) Next(now time.Time, need Amount) (time.Time, flow.Reason) {
+	return q.NextKeeping(now, need, 0)
+}
+
+// NextKeeping is Next for a call that must leave something in the buckets: what flows
+// in within keep seconds, but at most half of what they hold, as far as that fits beside
+// it. What is left serves others who come; the rate stays the same.
+func (q *Quota) NextKeeping(now time.Time, need Amount, keep float64) (time.Time, flow.Reason) {
 	need = need.clamped()
 	t := q.tick(now)
 	q.advance(t)
@@ -245,7 +252,7 @@ func (q *Quota) Next(now time.Time, need Amount) (time.Time, flow.Reason) {
 	}
 	for i := range q.windows {
 		w := &q.windows[i]
-		when, reason, ok := w.next(t, need[w.conf.Dim])
+		when, reason, ok := w.next(t, need[w.conf.Dim], keep)
 		if !ok {
 			return time.Time{}, reason
 		}

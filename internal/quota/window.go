@@ -154,7 +154,9 @@ func (w *window) fits(t, n int64) bool {
 
 // next returns when n fits if nothing else is sent, and what it waits for.
 // False means that time alone does not help: a call in flight must end first.
-func (w *window) next(t, n int64) (int64, flow.Reason, bool) {
+//
+// keep is how many seconds' refill are to be left in a bucket.
+func (w *window) next(t, n int64, keep float64) (int64, flow.Reason, bool) {
 	reason := dimReasons[w.conf.Dim]
 	if n == 0 {
 		return t, reason, true
@@ -169,6 +171,10 @@ func (w *window) next(t, n int64) (int64, flow.Reason, bool) {
 	want := min(n, w.top)
 	if !w.paced {
 		want += w.held
+	}
+	if keep > 0 && want <= w.top {
+		inflow := keep * float64(w.limit) * float64(second) / float64(w.span)
+		want = min(want+min(int64(inflow), w.top/2), w.top)
 	}
 	if want > w.top || n > w.largest() {
 		return t, dimReasons[w.conf.Dim], false
