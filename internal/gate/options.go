@@ -30,7 +30,7 @@ const keepForModest = 2.0
 
 // soleRetries is how often a request is tried again on the only upstream it has left,
 // after a failure that may pass. The retry budget bounds them over all requests.
-const soleRetries = 2
+const soleRetries = 3
 
 // maxUpstreams is the number of upstreams a pool can hold: their sets are bit masks.
 const maxUpstreams = 64

@@ -75,7 +75,7 @@ func (s *stack) gateway(t *testing.T, judge sim.Options, limits []quota.Limit) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := openai.New(openai.Options{BaseURL: judgeURL + "/v1", Transport: s.transport})
+	client, err := openai.New(openai.Options{BaseURL: judgeURL + "/v1", Transport: s.transport, FirstByteTimeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
