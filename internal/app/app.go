@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/millrace/millrace/internal/admission"
@@ -27,6 +29,7 @@ type App struct {
 	undo       stack
 	listener   net.Listener
 	admission  *admission.Controller
+	sink       event.Sink
 	dispatcher *counted
 	gateway    *gateway.Gateway
 	catalog    *catalog
@@ -42,10 +45,21 @@ func New(c *config.Config, log *slog.Logger) (*App, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	a := &App{config: c, log: log}
+	a.warnIdle()
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.undo.unwind())
 	}
 	return a, nil
+}
+
+// warnIdle names settings that somebody made and nothing obeys yet.
+func (a *App) warnIdle() {
+	for _, name := range slices.Sorted(maps.Keys(a.config.Classes)) {
+		path := "classes." + name + ".soft"
+		if origin := a.config.Origin(path); a.config.Classes[name].Soft > 0 && origin.Layer != config.LayerDefault {
+			a.log.Warn(path+" has no effect yet: only hard ends a request", "set_by", origin.String())
+		}
+	}
 }
 
 // build goes from the bottom up; each step pushes what undoes it.
@@ -79,7 +93,8 @@ func (a *App) openState() error {
 	}
 	l, err := openLedger(a.config.StateDir, thisMachine)
 	if err != nil {
-		a.log.Warn("state cannot be kept; quotas start as if just used up", "state_dir", a.config.StateDir, "error", err)
+		a.log.Warn("state cannot be kept: quotas start as if just used up, so the first requests wait until they have refilled",
+			"why", err, "state_dir", a.config.StateDir)
 		return nil
 	}
 	a.ledger = l
@@ -87,7 +102,8 @@ func (a *App) openState() error {
 	saved, fresh, err := l.take()
 	switch {
 	case err != nil:
-		a.log.Warn("state of the last run cannot be used; quotas start as if just used up", "error", err)
+		a.log.Warn("the last run left no state to resume from: quotas start as if just used up, so the first requests wait until they have refilled",
+			"why", err, "state_dir", a.config.StateDir)
 	case fresh:
 		a.start = quota.Fresh
 	default:
@@ -130,7 +146,8 @@ func (a *App) buildControl() error {
 	if err != nil {
 		return err
 	}
-	deps.Sink = event.NewFanout(metrics, &logSink{a.log})
+	a.sink = event.NewFanout(metrics, &logSink{a.log})
+	deps.Sink = a.sink
 	d, err := dispatch.New(dispatchOptions(a.config), deps)
 	if err != nil {
 		return err
@@ -157,7 +174,7 @@ func (a *App) restore() {
 
 func (a *App) buildGateway() (err error) {
 	a.gateway, err = gateway.New(gatewayOptions(a.config), gateway.Deps{
-		Dispatcher: a.dispatcher, Limits: a.admission, Catalog: a.catalog, Metrics: a.dispatcher.metrics, Log: a.log,
+		Dispatcher: a.dispatcher, Limits: a.admission, Catalog: a.catalog, Sink: a.sink, Metrics: a.dispatcher.metrics, Log: a.log,
 	})
 	return err
 }

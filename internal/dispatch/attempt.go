@@ -74,7 +74,9 @@ func (a *attempt) open() {
 		a.model = r.req.Ask.Model
 	}
 	r.meta.Upstream = up.Name
-	r.meta.Attempts++
+	if r.meta.Attempts++; r.meta.Attempts == 1 {
+		r.d.count(a.start) // what never ran must not pay for the retries of others
+	}
 	if r.pulse != nil {
 		r.pulse.running.Store(true)
 	}
@@ -251,7 +253,8 @@ func (a *attempt) result() admission.Result {
 	if a.answer != nil {
 		header = a.answer.Header
 	}
-	if failed := failureOf(a.err); failed != nil {
+	failed := failureOf(a.err)
+	if failed != nil {
 		res.RetryAfter, res.Ramp = failed.RetryAfter, backoff.IsRamp(failed)
 		if header == nil {
 			header = failed.Header
@@ -259,6 +262,9 @@ func (a *attempt) result() admission.Result {
 	}
 	if header != nil {
 		res.Limits = backoff.AppendLimits(a.limits[:0], time.Now(), header)
+	}
+	if a.kind == llm.KindThrottle && failed != nil {
+		res.Dims = throttled(failed, res.Limits)
 	}
 	return res
 }

@@ -153,7 +153,6 @@ type Meta struct {
 // ctx is canceled. It never panics.
 func (d *Dispatcher) Do(ctx context.Context, req *Request, reply Reply) flow.Outcome {
 	r := &run{d: d, req: req, reply: reply, ctx: ctx}
-	d.count(time.Now())
 	outcome, err := r.serve()
 	return r.finish(outcome, err)
 }

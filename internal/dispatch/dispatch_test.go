@@ -248,6 +248,25 @@ func TestRetryBudgetBoundsAttempts(t *testing.T) {
 	})
 }
 
+// What is refused at the door or leaves the queue never was an attempt, and pays
+// for nobody's second one.
+func TestRetryBudgetCountsWhatRan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, Options{Retry: backoff.BudgetOptions{Floor: -1}})
+		h.first.make = func(int) *exchange { return &exchange{atStart: fail(llm.KindAuth)} }
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		release := occupy(t, h.admission)
+		for range 100 {
+			h.Do(gone, request(straight, false), &client{t: t})
+		}
+		release()
+		if got := h.Do(t.Context(), request(byBoth, false), &client{t: t}); got != flow.OutcomeFailed || len(h.book.attempts) != 1 {
+			t.Errorf("outcome %v after %d attempts", got, len(h.book.attempts))
+		}
+	})
+}
+
 func TestRetryBudgetIsConfigurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, Options{Retry: backoff.BudgetOptions{Ratio: -1, Floor: -1}})
@@ -309,6 +328,24 @@ func TestPanicAtTheEndIsContained(t *testing.T) {
 	})
 }
 
+// first is a client that is broken from the start.
+type first struct{ client }
+
+func (f *first) Begin(*llm.Answer, *Meta) { panic("begin") }
+
+func TestPanicAtTheBeginningIsContained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, Options{})
+		c := &first{client{t: t}}
+		if got := h.Do(t.Context(), request(byBoth, true), c); got != flow.OutcomeFailed || len(h.book.records) != 1 || len(h.book.attempts) != 1 || c.ended != 1 {
+			t.Errorf("outcome %v, %d records, %d attempts, %d ends", got, len(h.book.records), len(h.book.attempts), c.ended)
+		}
+		if s := h.admission.Snapshot(); s.Outstanding != 0 || h.first.exchanges[0].closed.IsZero() {
+			t.Errorf("outstanding %d, closed %v", s.Outstanding, h.first.exchanges[0].closed)
+		}
+	})
+}
+
 func TestHardLimitSpansAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, Options{Limits: map[flow.Class]Limits{flow.Chat: {Hard: 20 * time.Second}}})
@@ -321,6 +358,26 @@ func TestHardLimitSpansAttempts(t *testing.T) {
 		}
 		if took := time.Since(start); took != 20*time.Second {
 			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// The clock runs on in the queue: a request whose limit passes there is told so
+// at once, and is not sent again.
+func TestHardLimitEndsTheWaitForAnotherAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, Options{Limits: map[flow.Class]Limits{flow.Chat: {Hard: 20 * time.Second}}})
+		h.first.make = func(int) *exchange { return &exchange{atStart: fail(llm.KindAuth)} }
+		h.seat(t, time.Minute)
+		start, c := time.Now(), &client{t: t}
+		if got := h.Do(t.Context(), request(byBoth, false), c); got != flow.OutcomeDeadline || !errors.Is(c.err, ErrHardLimit) {
+			t.Errorf("outcome %v: %v", got, c.err)
+		}
+		if took := time.Since(start); took != 20*time.Second || len(h.second.exchanges) != 0 || h.book.records[0].Cause != "hard_limit" {
+			t.Errorf("took %v and %d more calls: %+v", took, len(h.second.exchanges), h.book.records[0])
+		}
+		if s := h.admission.Snapshot(); s.Waiting != 0 || s.Outstanding != 1 {
+			t.Errorf("waiting %d, outstanding %d", s.Waiting, s.Outstanding)
 		}
 	})
 }

@@ -67,6 +67,17 @@ var exits = []exit{
 	{name: "transient", provider: fail(llm.KindTransient), before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindTransient},
 	{name: "exhausted", provider: fail(llm.KindExhausted), before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindExhausted},
 	{name: "throttle", provider: fail(llm.KindThrottle), before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindThrottle},
+	{name: "overload", provider: fail(llm.KindOverload), before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindOverload},
+	{name: "timeout", provider: fail(llm.KindTimeout), before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindTimeout},
+	{name: "auth", provider: fail(llm.KindAuth), before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindAuth},
+	{name: "too large", provider: fail(llm.KindTooLarge), before: flow.OutcomeRejected, begun: flow.OutcomeRejected, kind: llm.KindTooLarge},
+	{name: "canceled by the provider", provider: fail(llm.KindCanceled), before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindCanceled},
+	{
+		name: "unsent", provider: func(context.Context) error {
+			return &llm.Error{Kind: llm.KindTransient, Message: "dial", Err: unsent{}}
+		},
+		before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindTransient,
+	},
 	{name: "bare error", provider: func(context.Context) error { return errPipe }, before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindTransient},
 	{name: "slow start", limits: Limits{FirstByte: 5 * time.Second}, before: flow.OutcomeFailed, kind: llm.KindTimeout},
 	{name: "hard limit", limits: Limits{Hard: 20 * time.Second}, before: flow.OutcomeDeadline, begun: flow.OutcomeDeadline},
@@ -128,7 +139,7 @@ func TestI1I2I3I4ExitTable(t *testing.T) {
 			}
 		}
 	}
-	if lines < 120 {
+	if lines < 200 {
 		t.Errorf("only %d lines were played", lines)
 	}
 }
@@ -251,6 +262,9 @@ func (s *scene) check(t *testing.T, got flow.Outcome, c *client, b *book) {
 		t.Errorf("I4: begun %d times", c.begun)
 	}
 	if s.at == queued {
+		if want := s.first(); len(b.attempts) != want {
+			t.Errorf("I3: %d attempts told of a request that left the queue, want %d", len(b.attempts), want)
+		}
 		return
 	}
 	if len(b.attempts) == 0 {
@@ -265,16 +279,21 @@ func (s *scene) check(t *testing.T, got flow.Outcome, c *client, b *book) {
 	}
 }
 
+// first is how many attempts there were before the one in question.
+func (s *scene) first() int {
+	if s.fallback {
+		return 1
+	}
+	return 0
+}
+
 // checkExchanges sees that each call was told, and was closed in time.
 func (s *scene) checkExchanges(t *testing.T, exchanges []*exchange, b *book) {
 	t.Helper()
 	if len(exchanges) != len(b.attempts) {
 		t.Errorf("I3: %d calls, %d attempts told", len(exchanges), len(b.attempts))
 	}
-	first := 0
-	if s.fallback {
-		first = 1
-	}
+	first := s.first()
 	if s.at != queued && len(exchanges) <= first {
 		t.Fatalf("the upstream was called %d times", len(exchanges))
 	}

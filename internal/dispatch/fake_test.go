@@ -73,6 +73,7 @@ type exchange struct {
 	atStart func(ctx context.Context) error        // before the header; nil for nothing
 	atPiece func(ctx context.Context, n int) error // before piece n, from 0; piece n == pieces is the end
 	onClose func()
+	header  http.Header // of the answer; nil for none
 
 	next   int
 	opened time.Time
@@ -130,7 +131,10 @@ func (p *provider) Do(ctx context.Context, c *llm.Call) (*llm.Answer, error) {
 			return nil, err
 		}
 	}
-	return &llm.Answer{Status: 200, Header: http.Header{}, Stream: c.Stream, Body: e}, nil
+	if e.header == nil {
+		e.header = http.Header{}
+	}
+	return &llm.Answer{Status: 200, Header: e.header, Stream: c.Stream, Body: e}, nil
 }
 
 // hang waits for the end of the context, as a call to a silent upstream does.

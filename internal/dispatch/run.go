@@ -54,14 +54,20 @@ func (r *run) serve() (outcome flow.Outcome, err error) {
 			v := r.departed()
 			return v.outcome, v.err
 		}
+		if r.tooLate(time.Now()) {
+			return flow.OutcomeDeadline, ErrHardLimit
+		}
 		if v := r.attempt(); !v.again {
 			return v.outcome, v.err
 		}
 	}
 }
 
+// tooLate reports whether the hard limit has passed.
+func (r *run) tooLate(now time.Time) bool { return !r.hardAt.IsZero() && !now.Before(r.hardAt) }
+
 // wait returns when the ticket has been granted or evicted, or early when the
-// request's context ends.
+// request's context ends or, for one that has run before, its hard limit passes.
 func (r *run) wait() {
 	ready := r.ticket.Ready()
 	select {
@@ -73,9 +79,16 @@ func (r *run) wait() {
 	if r.meta.Attempts == 0 {
 		r.meta.Entry = r.ticket.Status()
 	}
+	var late <-chan time.Time
+	if !r.hardAt.IsZero() {
+		timer := time.NewTimer(r.hardAt.Sub(since))
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case <-ready:
 	case <-r.ctx.Done():
+	case <-late:
 	}
 	r.meta.Waited += time.Since(since)
 }
@@ -113,10 +126,7 @@ func evicted(err error) verdict {
 // another one. Where it would run, and whether there is such a place, is the
 // gate's to say.
 func (r *run) mayRetry(kind llm.ErrorKind, now time.Time) bool {
-	if r.begun || kind != llm.KindThrottle && !kind.Fallback() {
-		return false
-	}
-	if !r.hardAt.IsZero() && !now.Before(r.hardAt) {
+	if r.begun || r.tooLate(now) || kind != llm.KindThrottle && !kind.Fallback() {
 		return false
 	}
 	return r.d.allow(now)

@@ -12,7 +12,10 @@ const maxSiblings = 1024
 func (q *Queue) Ahead(it *Item) (requests int, work float64) {
 	u := it.flow
 	head := u.items[0]
-	work = max(it.ahead-head.ahead, 0) + it.Cost
+	work = it.Cost
+	if arrived := u.arrived - head.ahead; arrived > 0 { // of which some may have left
+		work += max(it.ahead-head.ahead, 0) * min(1, u.backlog/arrived)
+	}
 	count := 1 + float64(len(u.items)-1)*min(1, (work-it.Cost)/max(u.backlog, it.Cost))
 	for n := u; n.parent != nil; n = n.parent {
 		others, othersWork := n.parent.fluid(n, n.start+work/n.weight)

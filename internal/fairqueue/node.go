@@ -26,6 +26,7 @@ type node struct {
 	backlog  float64 // their cost
 	inflight int     // requests beneath that were dispatched and not settled
 	stopped  bool    // parked by the caller
+	apart    bool    // ahead of V by spare capacity: it counts in no mean until V passes it
 	pinned   bool    // weighed by the caller: never dropped
 
 	// A user has these.
@@ -34,6 +35,7 @@ type node struct {
 
 	// The others have these.
 	vtime      float64 // V
+	active     int     // children in the mean
 	sumW       float64 // weights of the active children
 	sumWS      float64 // and their weighted start tags
 	accrued    float64 // what has been saved up for a blocked head beneath
@@ -96,12 +98,33 @@ func (n *node) detach() {
 		return
 	}
 	h.remove(n)
+	n.weigh(-1)
+}
+
+// weigh enters the node in the parent's mean, or takes it out, unless it is apart.
+func (n *node) weigh(sign float64) {
 	p := n.parent
-	p.sumW -= n.weight
-	p.sumWS -= n.weight * n.start
-	if p.readyHeap.len()+p.laterHeap.len()+p.lingerHeap.len() == 0 {
+	if n.apart {
+		return
+	}
+	p.active += int(sign)
+	p.sumW += sign * n.weight
+	p.sumWS += sign * n.weight * n.start
+	if p.active == 0 {
 		p.sumW, p.sumWS = 0, 0 // rounding errors end with the busy period
 	}
+}
+
+// setApart takes a node that was served out of turn out of the mean: what it got was
+// not at the cost of the others, and V must not run ahead of them for it.
+func (n *node) setApart() {
+	if n.apart || n.start <= n.parent.vtime {
+		return
+	}
+	if n.heap() != nil {
+		n.weigh(-1)
+	}
+	n.apart = true
 }
 
 // attach puts the node where its state belongs. keep retains a start tag below
@@ -120,14 +143,18 @@ func (n *node) attach(keep bool) {
 		}
 	case n.waiting > 0:
 		n.place = parked
+	case n.apart: // it owes nobody what nobody could have used
+		n.start, n.apart, n.place = min(n.start, p.vtime), false, idle
 	case n.start > p.vtime:
 		n.place = linger
 	default:
 		n.place = idle
 	}
 	if h := n.heap(); h != nil {
-		p.sumW += n.weight
-		p.sumWS += n.weight * n.start
+		if n.place == ready {
+			n.apart = false
+		}
+		n.weigh(1)
 		h.push(n)
 	}
 }
@@ -166,6 +193,10 @@ func (n *node) advance() {
 		c := n.laterHeap.top()
 		n.laterHeap.remove(c)
 		c.place = ready
+		if c.apart {
+			c.apart = false
+			c.weigh(1)
+		}
 		n.readyHeap.push(c)
 	}
 }
@@ -199,6 +230,28 @@ func (n *node) drop(c *node) {
 	}
 }
 
+// spare finds the least served of the heads that want something.
+func (n *node) spare(want func(*Item) bool) *Item {
+	if n.leaf() {
+		if want(n.items[0]) {
+			return n.items[0]
+		}
+		return nil
+	}
+	best, chosen := (*node)(nil), (*Item)(nil)
+	for _, h := range [...]*nodeHeap{&n.readyHeap, &n.laterHeap} {
+		for _, c := range h.nodes {
+			if best != nil && (c.start > best.start || c.start == best.start && c.turn > best.turn) {
+				continue
+			}
+			if it := c.spare(want); it != nil {
+				best, chosen = c, it
+			}
+		}
+	}
+	return chosen
+}
+
 // serve moves the tags of the node and its ancestors by cost, which may be
 // negative for a settlement.
 func (n *node) serve(cost float64) {
@@ -212,7 +265,7 @@ func (n *node) serve(cost float64) {
 func (n *node) shift(by float64) {
 	n.start += by
 	n.finish += by
-	if n.heap() != nil {
+	if n.heap() != nil && !n.apart {
 		n.parent.sumWS += n.weight * by
 	}
 }

@@ -178,7 +178,7 @@ func (q *Queue) Return(key flow.Key, it *Item) {
 	it.order = q.front
 	q.front--
 	it.Cost = sane(it.Cost)
-	it.ahead = u.arrived
+	it.ahead = u.arrived - it.Cost
 	if len(u.items) > 0 {
 		it.ahead = u.items[0].ahead - it.Cost
 	}
@@ -192,6 +192,9 @@ func (q *Queue) insert(u *node, it *Item, keep bool) {
 		u.turn = q.turns
 	}
 	u.items.push(it)
+	if it.index == 0 {
+		u.stopped = false // the head that had to be parked is not the head any more
+	}
 	u.count(1, it.Cost)
 	u.update(keep)
 }
@@ -231,6 +234,14 @@ func (q *Queue) Dispatch(it *Item) {
 	u.turn = q.turns
 	u.serve(it.Cost)
 	u.update(false)
+}
+
+// DispatchSpare is Dispatch for what Spare returned.
+func (q *Queue) DispatchSpare(it *Item) {
+	for n := it.flow; n.parent != nil; n = n.parent {
+		n.setApart()
+	}
+	q.Dispatch(it)
 }
 
 // Settle replaces the estimate of a dispatched request by what it really cost,
@@ -282,7 +293,7 @@ func (q *Queue) Accrual() (float64, bool) {
 	}
 	least, some := math.Inf(1), false
 	for n := q.blocked.flow.parent; n != nil; n = n.parent {
-		if n.laterHeap.len() == 0 {
+		if n.laterHeap.len() == 0 || n.sumW <= 0 {
 			continue
 		}
 		mean := (n.sumWS + n.accrued) / n.sumW
@@ -329,6 +340,12 @@ func (q *Queue) Next(try func(it *Item, overdue bool) Verdict) *Item {
 		}
 	}
 }
+
+// Spare returns, of the heads that want an upstream for which nobody in the fair order
+// waits, the one whose flow was served least; or nil. It looks at flows that are not
+// eligible too: flows with other upstreams set the pace of V while those are full, and
+// held to that pace the rest would leave theirs idle. It looks at all flows: O(n).
+func (q *Queue) Spare(want func(*Item) bool) *Item { return q.root.spare(want) }
 
 // search descends in the fair order. Heads that cannot run are set aside, and
 // put back at the end, so that the order and the means stay as they are.

@@ -10,7 +10,7 @@ import (
 // mixRate is how fast the mix follows what binds: one dispatch in 32.
 const mixRate = 1.0 / 32
 
-// mix is which dimensions have bound lately, as shares that sum to 1; index
+// mix is which dimensions of one upstream have bound lately, as shares that sum to 1; index
 // quota.NumDims is for seats. Fairness is about what is scarce: while tokens bind,
 // users share tokens, and a request that is small is cheap although it takes as many
 // requests as a large one. Before anything has bound, the largest share of any
@@ -30,10 +30,10 @@ var reasons = map[flow.Reason]int{
 }
 
 // learn notes what a request that is dispatched now waited for last.
-func (m *mix) learn(why flow.Reason) {
+func (m *mix) learn(q *quota.Quota, why flow.Reason) {
 	dim, ok := reasons[why]
-	if !ok {
-		return
+	if !ok || dim < int(quota.NumDims) && q.Rate(quota.Dim(dim)) == 0 {
+		return // it waited for another upstream
 	}
 	if !m.known {
 		m.known = true
@@ -64,14 +64,18 @@ func (m *mix) cost(q *quota.Quota, need quota.Amount, took time.Duration) float6
 }
 
 // cost is what a request takes, in seconds of what binds at the upstreams that it
-// may use: they serve in parallel.
+// may use: they serve in parallel if the route spills, else the first alone serves.
 func (g *Gate) cost(e *entry) float64 {
 	rate := 0.0
-	for _, u := range g.routes[e.ask.Route].Upstreams {
-		if e.tooLarge&(1<<u) != 0 {
+	route := g.routes[e.ask.Route]
+	for _, u := range route.Upstreams {
+		if (e.tooLarge|e.failed)&(1<<u) != 0 {
 			continue
 		}
-		c := g.mix.cost(g.upstreams[u].quota, g.need(u, e), e.took)
+		c := g.price(u, g.need(u, e), e.took)
+		if !route.Spill {
+			return c
+		}
 		if c <= 0 {
 			return 0
 		}
@@ -83,13 +87,25 @@ func (g *Gate) cost(e *entry) float64 {
 	return 1 / rate
 }
 
+// costAt is its cost now that it is known where it goes.
+func (g *Gate) costAt(e *entry, u int) float64 {
+	if g.routes[e.ask.Route].Spill {
+		return g.cost(e)
+	}
+	return g.price(u, g.need(u, e), e.took)
+}
+
 // share is the fairness cost of what was really spent, over all the upstreams that
 // the request might have used.
 func (g *Gate) share(e *entry, spent quota.Amount, took time.Duration) float64 {
-	up := g.upstreams[e.upstream].quota
-	planned := g.mix.cost(up, e.reserved, e.took)
+	planned := g.price(e.upstream, e.reserved, e.took)
 	if planned <= 0 {
 		return e.item.Cost
 	}
-	return e.item.Cost * g.mix.cost(up, spent, took) / planned
+	return e.item.Cost * g.price(e.upstream, spent, took) / planned
+}
+
+// price is what an amount takes of one upstream, in seconds of what binds there.
+func (g *Gate) price(u int, need quota.Amount, took time.Duration) float64 {
+	return g.upstreams[u].mix.cost(g.upstreams[u].quota, need, took)
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
 )
 
@@ -60,14 +61,30 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64) {
 		} else if at.IsZero() && position == 1 {
 			wait += e.item.Cost
 		}
+	} else if at := g.probe(now, e); at.After(now) {
+		wait = max(wait, at.Sub(now).Seconds())
+		e.reason = flow.ReasonBreaker
 	}
 	if at := e.class.starts.at(); at.After(now) {
-		wait = max(wait, at.Sub(now).Seconds())
-		if r := e.class.rate; position > 1 {
-			wait = max(wait, at.Sub(now).Seconds()+float64(position-1)*r.Per.Seconds()/float64(r.Max))
-		}
+		// Of those before it only its own class counts.
+		mine, _ := g.queue.Waiting(e.ask.Flow)
+		r := e.class.rate
+		before := float64(max(min(position, mine)-1, 0))
+		wait = max(wait, at.Sub(now).Seconds()+before*r.Per.Seconds()/float64(r.Max))
 	}
 	return position, wait
+}
+
+// probe is when a breaker may next let the entry through; the zero time means that no
+// time is known.
+func (g *Gate) probe(now time.Time, e *entry) time.Time {
+	at := time.Time{}
+	for _, u := range g.routes[e.ask.Route].Upstreams {
+		if (e.failed|e.tooLarge)&(1<<u) == 0 {
+			at = earlier(at, g.upstreams[u].breaker.NextProbe(now))
+		}
+	}
+	return at
 }
 
 // enoughTimes is how many answers must have been timed before service times count.

@@ -64,13 +64,13 @@ func (p *fairPair) check() error {
 func newFairRun(t *rapid.T) *fairRun {
 	o := scenario.options()
 	o.Upstreams[0].Quota.Limits = o.Upstreams[0].Quota.Limits[:1] // tokens alone bind
-	o.Upstreams[0].Quota.Seats = rapid.IntRange(2, 15).Draw(t, "seats")
+	o.Upstreams[0].Quota.Seats = 0
 	g, err := New(epoch, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.mix.known = true
-	g.mix.shares[3] = 1 // tokens
+	g.upstreams[0].mix.known = true
+	g.upstreams[0].mix.shares[3] = 1 // tokens
 	s := &sim{now: epoch}
 	s.server = &gated{sim: s, gate: g, jobs: make(map[uint64]*job)}
 	r := &fairRun{sim: s, draws: newDraws(rapid.Uint64().Draw(t, "seed"))}

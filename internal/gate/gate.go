@@ -17,11 +17,11 @@ type Gate struct {
 	options   Options
 	upstreams []upstream
 	routes    []Route
+	lines     []int // requests waiting, by route
 	classes   map[flow.Class]*class
 	limited   []*class // those with a rate
 	queue     *fairqueue.Queue
 	estimate  *estimate.Estimator
-	mix       mix
 
 	entries map[uint64]*entry
 	places  map[string]*entry // kept places, by flow and name
@@ -44,6 +44,7 @@ type upstream struct {
 	quota   *quota.Quota
 	breaker *breaker.Breaker
 	meter   quota.Meter
+	mix     mix
 }
 
 type class struct {
@@ -107,7 +108,7 @@ func New(now time.Time, o Options) (*Gate, error) {
 	}
 	o.defaults()
 	g := &Gate{
-		options: o, routes: o.Routes,
+		options: o, routes: o.Routes, lines: make([]int, len(o.Routes)),
 		classes:  make(map[flow.Class]*class),
 		queue:    fairqueue.New(fairqueue.Options{}),
 		estimate: estimate.New(o.Estimate),
@@ -207,8 +208,10 @@ func (g *Gate) arrive(now time.Time, id uint64, ask *Ask) {
 	e.item.Cost = g.cost(e)
 	g.entries[id] = e
 	g.queue.Push(e.ask.Flow, &e.item, 0)
+	g.lines[e.ask.Route]++
 	if refusal := g.quote(now, e); refusal != nil {
 		g.queue.Remove(&e.item)
+		g.lines[e.ask.Route]--
 		delete(g.entries, id)
 		g.actions = append(g.actions, Action{Kind: Refuse, ID: id, Refusal: refusal})
 		return
@@ -278,7 +281,7 @@ func (g *Gate) quote(now time.Time, e *entry) *Refusal {
 	}
 	if now.Add(e.p90).After(e.ask.Hold) && !e.spill {
 		retry := min(max(now.Add(e.p90).Sub(e.ask.Hold), time.Second), 59*time.Second)
-		return &Refusal{Err: flow.ErrTooLong, RetryAfter: retry, ETA: e.p90, Reason: flow.ReasonTurn,
+		return &Refusal{Err: flow.ErrTooLong, RetryAfter: retry, ETA: e.p90, Reason: e.reason,
 			Detail: fmt.Sprintf("place %d, about %s", position, e.p90.Round(time.Second))}
 	}
 	return nil
@@ -298,6 +301,7 @@ func (g *Gate) leave(_ time.Time, id uint64) {
 func (g *Gate) remove(e *entry) {
 	if !e.away {
 		g.queue.Remove(&e.item)
+		g.lines[e.ask.Route]--
 	}
 	g.forget(e)
 }

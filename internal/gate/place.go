@@ -83,6 +83,7 @@ func (g *Gate) adopt(now time.Time, id uint64, ask *Ask) *entry {
 	g.entries[id] = e
 	if e.away {
 		e.away = false
+		g.lines[e.ask.Route]++
 		g.queue.Return(e.ask.Flow, &e.item)
 	} else {
 		g.queue.Resume(&e.item)

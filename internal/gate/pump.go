@@ -13,6 +13,7 @@ type search struct {
 	now  time.Time
 	held uint64 // upstreams that an earlier head holds
 	all  uint64 // upstreams that can have room at all
+	want uint64 // upstreams that a head in the fair order waits for
 	pick int    // where the head that can run goes
 
 	first *entry // the first head that refill will help, and when
@@ -27,19 +28,21 @@ func (g *Gate) pump(now time.Time) {
 		g.wake = time.Time{}
 		g.rates(now)
 		s := search{gate: g, now: now, all: g.open()}
-		if s.all == 0 {
-			break // every seat is taken: a settlement will pump again
-		}
 		s.held = ^s.all
-		it := g.queue.Next(s.try)
-		g.takeAway()
+		it, spare := g.queue.Next(s.try), false
+		if g.takeAway() && it == nil {
+			continue // who stood behind a kept place is next
+		}
 		if it == nil {
 			if g.accrue(&s) {
 				continue
 			}
-			break
+			if it = s.spare(); it == nil {
+				break
+			}
+			spare = true
 		}
-		g.dispatch(now, it.Owner.(*entry), s.pick)
+		g.dispatch(now, it.Owner.(*entry), s.pick, spare)
 	}
 	g.saturate(now)
 }
@@ -158,6 +161,65 @@ func (s *search) next(it *fairqueue.Item, u int, overdue bool) (at time.Time, wh
 	return at, why, at.After(s.now)
 }
 
+// spare finds who may have an upstream for which no head in the fair order waits.
+func (s *search) spare() *fairqueue.Item {
+	g := s.gate
+	if len(g.upstreams) == 1 {
+		return nil
+	}
+	free := s.all &^ s.held &^ s.want & g.wanted(s.now)
+	for free != 0 {
+		it := g.queue.Spare(func(it *fairqueue.Item) bool {
+			e := it.Owner.(*entry)
+			return e.state == queued && g.prefers(s.now, e)&free != 0
+		})
+		if it == nil {
+			return nil
+		}
+		e := it.Owner.(*entry)
+		mine := g.prefers(s.now, e) & free
+		for _, u := range g.routes[e.ask.Route].Upstreams {
+			if mine&(1<<u) == 0 {
+				continue
+			}
+			at, why := g.upstreams[u].quota.Next(s.now, g.need(u, e))
+			if !at.After(s.now) && !at.IsZero() {
+				s.pick = u
+				return it
+			}
+			e.reason, g.wake = why, earlier(g.wake, at)
+		}
+		free &^= mine // it is the next there, and waits
+	}
+	return nil
+}
+
+// wanted is the set of upstreams to which routes with waiting requests lead.
+func (g *Gate) wanted(now time.Time) uint64 {
+	set := uint64(0)
+	for r, n := range g.lines {
+		if n > 0 {
+			set |= g.prefers(now, &entry{ask: Ask{Route: r}, spill: g.routes[r].Spill})
+		}
+	}
+	return set
+}
+
+// prefers is the set of upstreams that the entry may use now.
+func (g *Gate) prefers(now time.Time, e *entry) uint64 {
+	set := uint64(0)
+	for _, u := range g.routes[e.ask.Route].Upstreams {
+		if (e.failed|e.tooLarge)&(1<<u) != 0 || !g.ready(now, u) {
+			continue
+		}
+		set |= 1 << u
+		if !e.spill {
+			break
+		}
+	}
+	return set
+}
+
 // run answers that the head fits. A kept place has nobody to run for: it is taken
 // out, to be first again when its client comes back.
 func (s *search) run(e *entry, u int) fairqueue.Verdict {
@@ -180,6 +242,7 @@ func (s *search) blocked(e *entry, refill uint64, soonest time.Time, hold bool) 
 		}
 		return fairqueue.Park
 	}
+	s.want |= refill
 	g.wake = earlier(g.wake, soonest)
 	if s.first == nil && !soonest.IsZero() {
 		s.first, s.fits = e, soonest
@@ -206,20 +269,24 @@ func (g *Gate) primary(now time.Time, e *entry) int {
 	return -1
 }
 
-// takeAway removes the kept places whose turn has come from the order.
-func (g *Gate) takeAway() {
+// takeAway removes the kept places whose turn has come from the order, and reports
+// whether there were any.
+func (g *Gate) takeAway() bool {
+	some := len(g.turned) > 0
 	for i, e := range g.turned {
 		if e.item.Waiting() {
 			g.queue.Remove(&e.item)
+			g.lines[e.ask.Route]--
 			e.away = true
 		}
 		g.turned[i] = nil
 	}
 	g.turned = g.turned[:0]
+	return some
 }
 
 // dispatch reserves all that the request takes and grants it.
-func (g *Gate) dispatch(now time.Time, e *entry, u int) {
+func (g *Gate) dispatch(now time.Time, e *entry, u int, spare bool) {
 	up := &g.upstreams[u]
 	need := g.need(u, e)
 	r, ok := up.quota.Reserve(now, need)
@@ -230,12 +297,17 @@ func (g *Gate) dispatch(now time.Time, e *entry, u int) {
 	}
 	wait := now.Sub(e.arrived)
 	if wait > 0 {
-		g.mix.learn(e.reason)
+		up.mix.learn(up.quota, e.reason)
 	}
-	if cost := g.cost(e); cost > 0 {
+	if cost := g.costAt(e, u); cost > 0 {
 		g.queue.Recost(&e.item, cost)
 	}
-	g.queue.Dispatch(&e.item)
+	if spare {
+		g.queue.DispatchSpare(&e.item)
+	} else {
+		g.queue.Dispatch(&e.item)
+	}
+	g.lines[e.ask.Route]--
 	e.class.starts.add(now)
 	g.due.remove(e)
 	e.state, e.upstream, e.reserved, e.grant, e.pass, e.since = running, u, need, r, pass, now

@@ -35,6 +35,7 @@ func (g *Gate) again(now time.Time, id uint64, r Result) {
 		return
 	}
 	e.state, e.arrived = queued, now
+	g.lines[e.ask.Route]++
 	g.queue.Return(e.ask.Flow, &e.item) // before the settlement: the flow keeps its tag
 	g.finish(now, e, r)
 	g.schedule(now, e)

@@ -27,7 +27,8 @@
 //   - I4: Retry-After is a whole number from 1 to 59, or absent.
 //   - I5: once a stream has begun, it ends with its own end, an error frame, or a
 //     connection that breaks; an answer cut short never looks whole.
-//   - I6: a client that does not read holds nothing longer than 30 s per write.
+//   - I6: a client that does not read holds nothing longer than 30 s per write of
+//     at most 64 KiB; one that reads slowly gets all.
 //   - I7: while draining new requests are refused with 503 and running ones go on,
 //     until Shutdown's grace ends; then each is told.
 //
@@ -39,7 +40,9 @@
 // # Failure
 //
 // Everything becomes an HTTP answer in errors.go, the only place that knows how.
-// A panic of a handler is logged and answered with 500.
+// A panic of a handler is logged and answered with 500. A request for a model
+// that is turned away here leaves one event.Record, as dispatch does for all
+// others; its cause is one of our own words.
 //
 // # Not here
 //

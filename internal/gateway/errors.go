@@ -267,8 +267,8 @@ func (f *fault) advise(h http.Header) {
 	if f.after <= 0 {
 		return
 	}
-	wait := min(max(f.after, minRetryAfter), maxRetryAfter)
-	wait = min(wait+rand.N(wait/5+1), maxRetryAfter)
+	wait := min(max(f.after, minRetryAfter), maxRetryAfter*5/6) // room for the spread
+	wait += rand.N(wait/5 + 1)
 	seconds := int64((wait + time.Second - 1) / time.Second)
 	h["Retry-After"] = []string{strconv.FormatInt(seconds, 10)}
 	h["Retry-After-Ms"] = []string{strconv.FormatInt(wait.Milliseconds(), 10)}

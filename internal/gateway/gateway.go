@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/dispatch"
+	"github.com/millrace/millrace/internal/event"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
 	"github.com/millrace/millrace/internal/llm"
@@ -78,6 +79,7 @@ type Deps struct {
 	Dispatcher Dispatcher
 	Limits     Limits
 	Catalog    Catalog
+	Sink       event.Sink   // told of requests that are turned away before dispatch; nil drops them
 	Metrics    http.Handler // answers /metrics; nil: 404
 	Log        *slog.Logger // panics and errors of connections; nil discards
 }
@@ -115,6 +117,9 @@ func New(o Options, d Deps) (*Gateway, error) {
 	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Sink == nil {
+		d.Sink = event.NewFanout()
 	}
 	g := &Gateway{
 		options: o, deps: d, seed: maphash.MakeSeed(), mux: http.NewServeMux(),
@@ -196,8 +201,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mux.ServeHTTP(w, r)
 }
 
-// contain answers a panic with 500. If the answer had begun, all that is left is
-// to break the connection.
+// contain answers a panic with 500. Those below dispatch have been dealt with there.
 func (g *Gateway) contain(w http.ResponseWriter, r *http.Request) {
 	p := recover()
 	switch p {
@@ -209,6 +213,7 @@ func (g *Gateway) contain(w http.ResponseWriter, r *http.Request) {
 	id := requestID()
 	g.deps.Log.Error("panic in a handler", "request", id, "path", clean(r.URL.Path), "panic", fmt.Sprint(p))
 	g.refuse(w, internalFault(id), id)
+	g.tell(untold{id: id, arrived: time.Now()}, flow.OutcomeFailed, http.StatusInternalServerError, "panic")
 }
 
 // refuse answers with a fault outside of dispatch.

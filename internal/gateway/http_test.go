@@ -89,7 +89,7 @@ func TestI1BoundsOfBodies(t *testing.T) {
 		} else {
 			readAll(t, resp)
 		}
-		if got := w.records.outcomes(); len(got) != 1 {
+		if got := w.records.outcomes(); len(got) != 4 || got[2] != flow.OutcomeRefused || got[3] != flow.OutcomeServed {
 			t.Errorf("outcomes %v", got)
 		}
 	}, small)

@@ -26,12 +26,15 @@ const (
 	uploadTime = 60 * time.Second
 )
 
+// errBrokenOff says that the client left, or lost its line, while it sent.
+var errBrokenOff = invalid("", "The body of your request broke off.")
+
 // infer answers the operations that need a model.
 func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, op llm.Operation) {
 	arrived, id := time.Now(), requestID()
 	req, re, err := g.prepare(w, r, op)
 	if err != nil {
-		g.refuse(w, faultOf(err, id), id)
+		g.turnAway(w, untold{id: id, op: op, arrived: arrived}, err)
 		return
 	}
 	req.ID, req.Arrived = id, arrived
@@ -48,7 +51,7 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, op llm.Operation
 // prepare turns an HTTP request into one for dispatch.
 func (g *Gateway) prepare(w http.ResponseWriter, r *http.Request, op llm.Operation) (*dispatch.Request, *reply, error) {
 	if g.draining.Load() {
-		return nil, nil, draining()
+		return nil, nil, flow.ErrDraining
 	}
 	who, err := g.identify(r)
 	if err != nil {
@@ -104,7 +107,7 @@ func (g *Gateway) body(w http.ResponseWriter, r *http.Request, control *http.Res
 		f.status, f.close = http.StatusRequestTimeout, true
 		return nil, f
 	}
-	return nil, invalid("", "The body of your request broke off.")
+	return nil, errBrokenOff
 }
 
 // fill reads from until its end.

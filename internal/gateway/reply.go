@@ -18,6 +18,7 @@ import (
 const (
 	minWrite = 10 * time.Second
 	maxWrite = 30 * time.Second
+	maxPart  = 64 << 10 // bytes of one write
 )
 
 // Values of headers that many answers share; nobody changes them.
@@ -45,6 +46,7 @@ type reply struct {
 	deadline  time.Time // of writes; zero before the first
 	status    int       // sent; 0 before
 	events    bool      // the answer is sent as events
+	begun     bool      // an upstream's answer has begun
 	useless   bool      // the upstream's answer does not fit the stream that has begun
 	truncated bool      // the answer broke off where no error can be told any more
 }
@@ -74,6 +76,9 @@ func (r *reply) describe(m *dispatch.Meta) {
 	h["Access-Control-Expose-Headers"] = exposed
 	r.values.tell(h, m, r.class)
 	r.g.board.tell(h, r.route)
+	if h["X-Request-Id"] == nil { // SDKs quote it; the provider's own says more
+		h["X-Request-Id"] = h[hRequestID]
+	}
 }
 
 // beginStream makes the answer a stream of events.
@@ -110,6 +115,7 @@ func appendComment(b []byte, s admission.Status) []byte {
 
 // Begin implements dispatch.Reply.
 func (r *reply) Begin(a *llm.Answer, m *dispatch.Meta) {
+	r.begun = true
 	if r.status != 0 {
 		r.useless = !a.Stream
 		return
@@ -133,15 +139,27 @@ func (r *reply) Write(p []byte) error {
 	if r.events {
 		return r.send(p)
 	}
-	r.allow()
-	_, err := r.w.Write(p)
-	return err
+	return r.put(p)
+}
+
+// put writes what may be long, giving each part its time: a slow client is not a
+// stalled one.
+func (r *reply) put(p []byte) error {
+	for {
+		part := p[:min(len(p), maxPart)]
+		r.allow()
+		if _, err := r.w.Write(part); err != nil {
+			return err
+		}
+		if p = p[len(part):]; len(p) == 0 {
+			return nil
+		}
+	}
 }
 
 // send writes events and sees that they leave.
 func (r *reply) send(p []byte) error {
-	r.allow()
-	if _, err := r.w.Write(p); err != nil {
+	if err := r.put(p); err != nil {
 		return err
 	}
 	return r.control.Flush()
@@ -162,7 +180,7 @@ func (r *reply) End(err error, m *dispatch.Meta) int {
 		r.turnedAway(err)
 		f.write(r.w, r.id)
 	case r.events:
-		if !framed(err) {
+		if !r.begun || !framed(err) {
 			_ = r.send(faultOf(err, r.id).frame()) // a client that has left cannot be told
 		}
 	default:

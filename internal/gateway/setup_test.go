@@ -145,7 +145,7 @@ func build(t testing.TB, seats int, p provider, change ...func(*Options)) *world
 	for _, c := range change {
 		c(&o)
 	}
-	w.gateway, err = New(o, Deps{Dispatcher: d, Limits: w.admission, Catalog: twoModels{}, Log: log})
+	w.gateway, err = New(o, Deps{Dispatcher: d, Limits: w.admission, Catalog: twoModels{}, Sink: w.records, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

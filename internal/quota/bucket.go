@@ -3,8 +3,12 @@ package quota
 import "math/bits"
 
 const (
+	second = int64(1e9)
+
+	// maxPeaks is enough for levels from 0 to full that differ by a thirty-second
+	// of the provider's bucket.
 	peakSteps = 32
-	second    = int64(1e9)
+	maxPeaks  = peakSteps + 2
 
 	// maxDebt is in times the limit. One absurd report must not close an
 	// upstream for good.
@@ -27,10 +31,14 @@ type bucket struct {
 	full     bool  // it has been full since the size last changed
 	probe    int64 // when the whole size was last spent; 0 when not
 
-	// peaks[i] is when the level last stood in the i-th part of the provider's
-	// bucket just before it was spent from.
-	peaks [peakSteps]int64
+	// peaks are levels that it stood at just before it was spent from, had nothing
+	// been spent that was given back since: only those that no later one exceeds,
+	// oldest and highest first.
+	peaks  [maxPeaks]peak
+	npeaks int
 }
+
+type peak struct{ at, level int64 }
 
 // refill raises the level to what it is at t, at rate units per span, not
 // above top.
@@ -98,9 +106,24 @@ func (b *bucket) spend(n, clamp int64) {
 
 func (b *bucket) lower(n int64) {
 	if b.provider > 0 {
-		b.peaks[b.step()] = b.at
+		b.saw(peak{b.at, b.units + 1}) // what is below one unit counts as one
 	}
 	b.units = max(b.units-n, -b.deepest)
+}
+
+// saw adds a peak. Levels that hardly differ become one: the later and higher.
+func (b *bucket) saw(p peak) {
+	p.level = min(max(p.level, 0), b.provider)
+	for b.npeaks > 0 {
+		last := b.peaks[b.npeaks-1]
+		if last.level-p.level > b.provider/peakSteps && b.npeaks < maxPeaks {
+			break
+		}
+		p.level = max(p.level, last.level)
+		b.npeaks--
+	}
+	b.peaks[b.npeaks] = p
+	b.npeaks++
 }
 
 // refund gives back n that was spent at since. Had it never been spent, the
@@ -109,6 +132,7 @@ func (b *bucket) lower(n int64) {
 func (b *bucket) refund(n, since, clamp, top int64) {
 	if b.provider > 0 {
 		n = min(n, max(min(b.provider, clamp)-b.peak(since), 0))
+		b.lift(since, n)
 	}
 	b.units = max(b.units, min(b.units+n, top))
 }
@@ -116,19 +140,24 @@ func (b *bucket) refund(n, since, clamp, top int64) {
 // peak bounds from above how high the level stood whenever it was spent from
 // after since; far below zero when it was not.
 func (b *bucket) peak(since int64) int64 {
-	for i := peakSteps - 1; i >= 0; i-- {
-		if b.peaks[i] > since {
-			return mulDiv(int64(i)+1, b.provider, peakSteps)
+	for _, p := range b.peaks[:b.npeaks] {
+		if p.at > since {
+			return p.level
 		}
 	}
 	return -maxSum
 }
 
-func (b *bucket) step() int {
-	if b.units <= 0 {
-		return 0
+// lift raises the peaks after since by n, which turned out not to be spent.
+func (b *bucket) lift(since, n int64) {
+	old, count := b.peaks, b.npeaks
+	b.npeaks = 0
+	for _, p := range old[:count] {
+		if p.at > since {
+			p.level += n
+		}
+		b.saw(p)
 	}
-	return int(min(mulDiv(b.units, peakSteps, b.provider), peakSteps-1))
 }
 
 // grow doubles the size after a round in which the whole of it was spent and
@@ -148,9 +177,10 @@ func (b *bucket) resize(size int64) {
 
 // learn takes what an answer told of the provider's bucket.
 func (b *bucket) learn(provider, roof int64) {
-	if provider != b.provider {
-		b.provider = provider
-		b.peaks = [peakSteps]int64{peakSteps - 1: b.at} // old peaks are in other steps
+	known := b.provider > 0
+	b.provider = provider
+	if !known {
+		b.saw(peak{b.at, provider}) // nothing is known of before
 	}
 	b.roof = roof
 	size := roof

@@ -173,7 +173,7 @@ func TestI1NeverOverAtTheJudge(t *testing.T) {
 		{"paced/fixed", Limit{Max: limit}, time.Second, func() judge { return &fixedJudge{span: time.Minute, most: limit} }},
 		{"paced/bucket 60 s", Limit{Max: limit}, time.Second, func() judge { return newBucketJudge(limit, limit, time.Minute) }},
 		{"paced/bucket 6 s", Limit{Max: limit}, time.Second, func() judge { return newBucketJudge(limit/10, limit, time.Minute) }},
-		{"paced 5 s/bucket 6 s", Limit{Max: limit, Burst: limit / 12}, time.Second, func() judge { return newBucketJudge(limit/10, limit, time.Minute) }},
+		{"paced 6 s/bucket 6 s", Limit{Max: limit, Burst: limit / 10}, time.Second, func() judge { return newBucketJudge(limit/10, limit, time.Minute) }},
 		{"sliding/sliding", Limit{Max: limit, Kind: Sliding}, time.Second, func() judge { return &slidingJudge{span: time.Minute, most: limit} }},
 		{"sliding/fixed", Limit{Max: limit, Kind: Sliding}, time.Second, func() judge { return &fixedJudge{span: time.Minute, offset: 7 * time.Second, most: limit} }},
 		{"bucket 60 s", Limit{Max: limit, Kind: Bucket}, time.Second, func() judge { return newBucketJudge(limit, limit, time.Minute) }},

@@ -19,8 +19,9 @@ type Hint struct {
 	Reset     time.Duration // until it is full again; negative = unknown
 }
 
-// Saturate tells whether anyone waits. While someone does, a paced bucket holds
-// one second's worth: what it saved up while idle would be missing a span later.
+// Saturate tells whether anyone waits. While someone does, a paced bucket fills to
+// one second's worth, or three where the provider's bucket is known: what it saves
+// up is missing a span later.
 func (q *Quota) Saturate(now time.Time, waiting bool) {
 	if waiting == q.waiting {
 		return
@@ -197,7 +198,7 @@ func (q *Quota) Observe(now time.Time, r Reservation, hints []Hint) {
 			continue
 		}
 		w.advance(t, q)
-		w.hear(t, h)
+		w.hear(t, q.split(h.Dim, &r.need).start, h)
 		w.tune(q.waiting)
 		if r.at == 0 || h.Remaining < 0 || !w.bucketed() || w != &q.windows[q.primary[h.Dim]] {
 			continue
@@ -228,8 +229,8 @@ func (q *Quota) meant(h Hint) *window {
 }
 
 // hear lowers the limit to what the provider states, and derives from what
-// remains and when it is full again how much its bucket holds.
-func (w *window) hear(t int64, h Hint) {
+// remains after it counted a call how much its bucket holds.
+func (w *window) hear(t, counted int64, h Hint) {
 	if h.Limit > 0 {
 		told := min(w.max, max(w.conf.perWindow(h.Limit), 1))
 		w.bucket.heard = w.bucket.heard && told == w.told
@@ -239,32 +240,45 @@ func (w *window) hear(t int64, h Hint) {
 			w.recoverAt = min(w.recoverAt, t+calm)
 		}
 	}
-	// Only the first answer tells: in a window that is no bucket, what remains
-	// and what comes back add up to less and less.
-	if !w.bucketed() || w.bucket.heard || h.Remaining < 0 || h.Reset < 0 {
+	if !w.bucketed() || h.Remaining < 0 || h.Reset < 0 {
 		return
 	}
-	// A window that is no bucket states a reset that is longer than its refill. What
-	// remains and what we sent ourselves bounds what such a one lets pass at once.
-	holds := min(clamp(h.Remaining)+mulDiv(int64(h.Reset), w.told, w.span), clamp(h.Remaining)+w.sum(t)+w.held, w.largest())
-	if w.bucket.provider > 0 {
-		holds = min(holds, w.bucket.provider)
-	}
-	if holds > 0 {
-		w.bucket.heard = true
+	if holds := w.holds(h, counted); holds > 0 && holds != w.bucket.provider {
 		w.bucket.learn(holds, w.roofFor(holds))
 	}
+	w.bucket.heard = true
 }
 
-// roofFor is how much of the provider's bucket may be used at once. Of one that
-// is only inferred a sixth is left for requests that arrive bunched.
+// holds is what the provider's bucket is now taken to hold; 0 when that is still
+// unknown. What remains and what comes back until the reset is all of a bucket, but
+// more in a window that is none; there, and in one of several that the provider
+// sums up in one header, only what remained before a call is sure to be let
+// through at once.
+func (w *window) holds(h Hint, counted int64) int64 {
+	known := w.bucket.provider
+	all := min(clamp(h.Remaining)+mulDiv(int64(h.Reset), w.told, w.span), w.largest())
+	if !w.bucket.heard && known > 0 && all > 0 {
+		known = min(known, all)
+	}
+	if w.conf.Burst > 0 {
+		return known
+	}
+	before := clamp(h.Remaining)
+	if before >= counted { // or else the call may have been refused
+		before += counted
+	}
+	before = min(before, all)
+	if before-known <= known/peakSteps { // hardly more
+		return known
+	}
+	return before
+}
+
+// roofFor is how much of the provider's bucket may be used at once. Of a paced one
+// a sixth is left for requests that arrive bunched.
 func (w *window) roofFor(holds int64) int64 {
 	if w.conf.Kind == Bucket {
 		return holds
 	}
-	roof := mulDiv(holds, 5, 6)
-	if w.conf.Burst > 0 {
-		roof = min(roof, w.conf.Burst)
-	}
-	return roof
+	return max(mulDiv(holds, 5, 6), min(holds, 1))
 }

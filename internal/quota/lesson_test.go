@@ -187,24 +187,29 @@ func TestHeaderLowersLimit(t *testing.T) {
 	}
 }
 
-// TestHeadersTellTheBucket: remaining + what comes back until reset is what the
-// provider's bucket holds; 5/6 of it may go at once.
+// TestHeadersTellTheBucket: what remained before the call, at most remaining + what
+// comes back until reset, is what the provider's bucket holds; 5/6 of it may go at once.
 func TestHeadersTellTheBucket(t *testing.T) {
 	for _, c := range []struct {
+		spent     int64
 		remaining int64
 		reset     time.Duration
 		burst     int64
 	}{
-		{550, 500 * time.Millisecond, 500}, // 6 s worth
-		{90, 100 * time.Millisecond, 83},   // 1 s worth
-		{5000, 10 * time.Second, 5000},     // a minute's worth
-		{6000, time.Hour, 5000},            // no bucket holds more than the limit
-		{0, 0, 100},                        // says nothing
-		{-1, time.Second, 100},
-		{5000, -1, 100},
+		{50, 550, 500 * time.Millisecond, 500}, // 6 s worth
+		{10, 90, 100 * time.Millisecond, 83},   // 1 s worth
+		{10, 90, time.Minute, 83},              // the same beside a sliding minute
+		{10, 90, 0, 75},                        // somebody counts less than we do
+		{10, 5, time.Minute, 4},                // others spent the rest, or it was refused
+		{1000, 5000, 10 * time.Second, 5000},   // a minute's worth
+		{0, 6000, time.Hour, 5000},             // no bucket holds more than the limit
+		{10, 0, 0, 100},                        // says nothing
+		{10, -1, time.Second, 100},
+		{10, 5000, -1, 100},
 	} {
 		q := paced(t)
-		q.Observe(start, Reservation{}, []Hint{{Dim: Total, Limit: -1, Remaining: c.remaining, Reset: c.reset}})
+		r, _ := q.Reserve(start, tokens(c.spent))
+		q.Observe(start, r, []Hint{{Dim: Total, Limit: -1, Remaining: c.remaining, Reset: c.reset}})
 		if got := q.Snapshot(start)[0].Burst; got != c.burst {
 			t.Errorf("remaining %d, reset %v: burst %d, want %d", c.remaining, c.reset, got, c.burst)
 		}
@@ -240,19 +245,37 @@ func TestI12ForeignSpending(t *testing.T) {
 	}
 }
 
-// TestI11WaitingKeepsTheBurstSmall: a learned burst builds up only while nobody
-// waits.
+// TestI11WaitingKeepsTheBurstSmall: while anyone waits a paced bucket fills to one
+// second's worth, to three where the provider's bucket is known.
 func TestI11WaitingKeepsTheBurstSmall(t *testing.T) {
-	for _, waiting := range []bool{false, true} {
-		q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 6000, Burst: 2000}}})
-		spendAll(q, start, 10)
-		q.Saturate(start, waiting)
-		want := int64(2000)
-		if waiting {
-			want = 100
-		}
-		if _, got := spendAll(q, start.Add(70*time.Second), 10); got != want {
-			t.Errorf("waiting %v: %d sent at once, want %d", waiting, got, want)
+	learned := func(size int64) func(*Quota) {
+		return func(q *Quota) { q.windows[0].bucket.resize(size) }
+	}
+	for name, c := range map[string]struct {
+		burst         int64
+		learn         func(*Quota)
+		idle, waiting int64
+	}{
+		"learned":           {0, learned(2000), 2000, 100},
+		"learned, small":    {0, learned(90), 90, 90},
+		"configured":        {2400, func(*Quota) {}, 2000, 300},
+		"configured, small": {240, func(*Quota) {}, 200, 200},
+		"told": {0, func(q *Quota) {
+			q.Observe(start, Reservation{}, []Hint{{Dim: Total, Limit: -1, Remaining: 2400, Reset: 0}})
+		}, 2000, 300},
+	} {
+		for _, waiting := range []bool{false, true} {
+			q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 6000, Burst: c.burst}}})
+			c.learn(q)
+			spendAll(q, start, 10)
+			q.Saturate(start, waiting)
+			want := c.idle
+			if waiting {
+				want = c.waiting
+			}
+			if _, got := spendAll(q, start.Add(70*time.Second), 10); got != want {
+				t.Errorf("%s, waiting %v: %d sent at once, want %d", name, waiting, got, want)
+			}
 		}
 	}
 	q := paced(t)

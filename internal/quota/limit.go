@@ -51,8 +51,8 @@ type Limit struct {
 	Max  int64         // units per Span; positive
 	Span time.Duration // 0 = one minute
 	Kind Kind
-	// Burst is in units. Bucket: what it holds, 0 = Max. Paced: what may be sent
-	// at once after idle time, 0 = learn it.
+	// Burst is what the provider's bucket holds, in units. Bucket: 0 = Max. Paced:
+	// 0 = learn it; 5/6 of it are used.
 	Burst int64
 	// Slice is the length of a slice, for kind Slice. 0 = one second.
 	Slice time.Duration

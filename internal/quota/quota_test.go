@@ -427,6 +427,24 @@ func TestI1RefundNotAboveTheBucket(t *testing.T) {
 	}
 }
 
+// TestI1RefundsAddUp: what two calls give back can together not be more than the
+// provider's bucket could hold when the next call was sent.
+func TestI1RefundsAddUp(t *testing.T) {
+	q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 60_000, Kind: Bucket, Burst: 6000}}})
+	a, ok1 := q.Reserve(start, tokens(2400))
+	b, ok2 := q.Reserve(start, tokens(2400))
+	later := start.Add(2 * time.Second)
+	_, ok3 := q.Reserve(later, tokens(1600)) // of 5,000 at most, a second's worth being kept in hand
+	if !ok1 || !ok2 || !ok3 {
+		t.Fatal("the bucket refuses what it holds")
+	}
+	q.Cancel(later, a)
+	q.Cancel(later, b)
+	if got := q.Snapshot(later)[0].Free; got > 3400 || got < 3398 {
+		t.Errorf("%d left, want what it would be without the canceled calls: 3400", got)
+	}
+}
+
 // TestI1FixedBoundary: what is sent within a second of a boundary may be counted
 // on either side of it, so it must fit on both.
 func TestI1FixedBoundary(t *testing.T) {

@@ -204,7 +204,7 @@ func (b *bucket) restore(at int64, s *SavedWindow) {
 	b.cautious = s.Cautious
 	b.units, b.frac, b.at = max(min(s.Level, b.size), -b.deepest), 0, at
 	b.full = false
-	b.peaks = [peakSteps]int64{}
+	b.npeaks = 0
 }
 
 // restore counts n in every window that overlaps the one that ended at end by

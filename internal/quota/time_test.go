@@ -188,7 +188,9 @@ func TestRestoreDropsWhatCannotBeTrue(t *testing.T) {
 // TestRestoreKeepsWhatWasLearned also when the configured limit changed.
 func TestRestoreKeepsWhatWasLearned(t *testing.T) {
 	q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 6000}}})
-	q.Observe(start, Reservation{}, []Hint{{Dim: Total, Limit: 3000, Remaining: 2500, Reset: 10 * time.Second}})
+	r, _ := q.Reserve(start, tokens(500))
+	q.Observe(start, r, []Hint{{Dim: Total, Limit: 3000, Remaining: 2500, Reset: 10 * time.Second}})
+	q.Cancel(start, r)
 	q.windows[0].cutLimit(q.now, q.now)
 	saved := q.Save(start)
 	for _, c := range []struct{ max, learned, burst int64 }{{6000, 2700, 2500}, {9000, 2700, 2500}, {2000, 2000, 1666}} {

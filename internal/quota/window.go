@@ -56,13 +56,10 @@ func newWindow(t, offset int64, conf Limit, r Ramp) window {
 
 // newBucket returns a full bucket of the size that is assumed at first.
 func (w *window) newBucket(t int64) bucket {
-	b := bucket{at: t, full: true, size: w.conf.Burst, roof: w.conf.Burst}
-	switch {
-	case w.conf.Kind == Bucket:
-		b.provider = b.size
-	case b.size > 0:
-		b.provider = b.size + b.size/5
-	default:
+	b := bucket{at: t, full: true, provider: w.conf.Burst}
+	b.size = w.roofFor(b.provider)
+	b.roof = b.size
+	if b.provider == 0 {
 		b.size, b.roof = w.perSecond(), w.max
 	}
 	b.units = b.size
@@ -75,6 +72,16 @@ func (w *window) bucketed() bool { return w.paced || w.conf.Kind == Bucket }
 // perSecond is one second's worth of the learned limit.
 func (w *window) perSecond() int64 { return mulDiv(w.limit, min(second, w.span), w.span) }
 
+// whileWaiting is how far a paced bucket fills while anyone waits. What it saves
+// up is missing a span later, so that is little; but where the provider's bucket
+// is known, enough for those who ask seldom not to wait behind those who always do.
+func (w *window) whileWaiting() int64 {
+	if w.bucket.provider > 0 {
+		return mulDiv(w.limit, min(3*second, w.span), w.span)
+	}
+	return w.perSecond()
+}
+
 // tune recomputes what follows from the learned values.
 func (w *window) tune(waiting bool) {
 	w.bound = w.limit
@@ -85,7 +92,7 @@ func (w *window) tune(waiting bool) {
 		// bucket meanwhile.
 		w.clamp = w.top - min(mulDiv(w.limit, w.skew, w.span), w.top/6)
 	} else if waiting {
-		w.top = min(w.top, w.perSecond())
+		w.top = min(w.top, w.whileWaiting())
 	}
 	if w.ramp.on() {
 		w.bound = min(w.bound, w.ramp.ceiling())

@@ -14,7 +14,7 @@ import (
 )
 
 // errOver is how a run ends that measured too much.
-var errOver = errors.New("the gateway costs more than is allowed")
+var errOver = errors.New("the gateway is not within its bounds")
 
 // round is what one round found of one proxy.
 type round struct{ requests, streams *result }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace/millrace/internal/admission"
@@ -26,6 +27,9 @@ const (
 	judgeURL   = "http://judge"
 	gatewayURL = "http://gateway/v1"
 )
+
+// firstByte bounds the wait for an upstream's answer, where one hangs.
+const firstByte = 8 * time.Second
 
 // stack is a judge and a gateway in front of it, inside a synctest bubble.
 type stack struct {
@@ -75,7 +79,7 @@ func (s *stack) gateway(t *testing.T, judge sim.Options, limits []quota.Limit) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := openai.New(openai.Options{BaseURL: judgeURL + "/v1", Transport: s.transport, FirstByteTimeout: 5 * time.Second})
+	client, err := openai.New(openai.Options{BaseURL: judgeURL + "/v1", Transport: s.transport, FirstByteTimeout: firstByte})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +119,7 @@ func (s *stack) run(t *testing.T, o load.Options) load.Result {
 // idle fails the test if anything is left behind.
 func (s *stack) idle(t *testing.T, r load.Result) {
 	t.Helper()
+	synctest.Wait() // whoever was still waiting has left
 	if left := s.admission.Snapshot(); left.Outstanding != 0 || left.Waiting != 0 || left.Flows != 0 {
 		t.Errorf("left behind: %d outstanding, %d waiting, %d flows", left.Outstanding, left.Waiting, left.Flows)
 	}

@@ -117,6 +117,20 @@ func (s suite) refusals(t *testing.T) {
 	}
 }
 
+// earlyFailure: as long as nothing was handed over, another upstream can still
+// be tried, so the error must not be handed over as if it were an answer.
+func (s suite) earlyFailure(t *testing.T) {
+	for i, wire := range s.Early {
+		for _, size := range []int{1, len(wire)} {
+			srv := newServer(t, chunked(s.Stream.ContentType, wire, size))
+			r := perform(t, s.adapter(t, srv, Setup{}), s.Stream.Call)
+			if fault(t, r.err); len(r.pieces) > 0 {
+				t.Errorf("I5: early failure %d, %d bytes at a time: it was forwarded as an answer: %q", i, size, r.pieces)
+			}
+		}
+	}
+}
+
 func (s suite) redirectsAreNotFollowed(t *testing.T) {
 	elsewhere := newServer(t, plain(s.Whole.ContentType, s.Whole.Answer))
 	srv := newServer(t, refuses(307, http.Header{"Location": {elsewhere.URL}}, nil))

@@ -48,6 +48,9 @@ type Harness struct {
 	// Slack is how many bytes at the end of a stream may be missing without
 	// harm, such as the blank line after the last event.
 	Slack int
+	// Early are streams in which the provider says that it failed, under a
+	// status of success, before it has sent any data.
+	Early [][]byte
 }
 
 // Exchange is a call and its answer.
@@ -125,6 +128,7 @@ func (s suite) cases() []testCase {
 		{"I5EveryStatusHasAKind", s.everyStatusHasAKind},
 		{"I5RetryAfter", s.retryAfter},
 		{"I5Refusals", s.refusals},
+		{"I5EarlyFailure", s.earlyFailure},
 		{"I5RedirectsAreNotFollowed", s.redirectsAreNotFollowed},
 		{"I6KeyStaysSecret", s.keyStaysSecret},
 		{"I7RefusedConnectionSentNothing", s.refusedConnectionSentNothing},

@@ -13,6 +13,7 @@ type chunk struct {
 	usage []byte // the top-level usage object as written; nil for none or null
 	text  int64  // bytes of generated text as written, escapes included
 	bare  bool   // choices is there and empty
+	full  bool   // choices is there and not empty
 	fault bool   // the top level says that the provider failed
 }
 
@@ -84,8 +85,9 @@ func (s *inspector) top(b, key []byte, v int) int {
 	case "choices":
 		next := skipSpace(b, v+1)
 		s.bare = b[v] == '[' && next < len(b) && b[next] == ']'
+		s.full = b[v] == '[' && !s.bare
 	case "error":
-		s.fault = s.fault || b[v] == '{' || b[v] == '"'
+		s.fault = s.fault || b[v] == '{' || b[v] == '"' && !bytes.HasPrefix(b[v:], []byte(`""`))
 	case "object":
 		s.fault = s.fault || bytes.HasPrefix(b[v:], []byte(`"error"`))
 	}

@@ -20,8 +20,8 @@ const wholeCounted = int64(len(`Say \"usage\":{1} é`) + len(`{\"a\":1}`))
 const usageEvent = `data: {"id":"c1","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":31,"completion_tokens":9,"total_tokens":40,"prompt_tokens_details":{"cached_tokens":16}}}` + "\n\n"
 
 var streamEvents = []string{
-	": a comment of the provider\n\n",
 	`data: {"id":"c1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":""}}],"usage":null}` + "\n\n",
+	": a comment of the provider\n\n",
 	`data: {"id":"c1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Hel\"lo"}}],"usage":null}` + "\n\n",
 	"event: message\r\nid: 7\r\n" + `data:{"id":"c1","choices":[{"index":0,"delta":{"content":" [DONE]"}}]}` + "\r\n\r\n",
 	`data: {"id":"c1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"q\":1}"}}]}}]}` + "\n\n",
@@ -30,6 +30,8 @@ var streamEvents = []string{
 }
 
 const streamCounted = int64(len(`Hel\"lo`) + len(` [DONE]`) + len(`{\"q\":1}`) + len("hmm"))
+
+const failed = `data: {"error":{"message":"busy","type":"server_error","code":"server_is_overloaded"}}` + "\n\n"
 
 const doneEvent = "data: [DONE]\n\n"
 
@@ -91,6 +93,11 @@ func harness() providertest.Harness {
 			return stream(`data: {"choices":[{"delta":{"content":"`, string(text), `"}}]}`, "\n\n")
 		},
 		Slack: len("\n\n"),
+		Early: [][]byte{
+			stream(failed),
+			stream(": a comment of the provider\n\n", failed, doneEvent),
+			stream(failed, events, doneEvent),
+		},
 	}
 }
 

@@ -65,7 +65,10 @@
 // consumed there, and the reservation can be given back.
 //
 // An error frame inside a stream is forwarded, and the following Next returns
-// its classification.
+// its classification. One that comes before any data is not forwarded: Next
+// returns it at once, so that another attempt can follow. So that this does not
+// depend on how the bytes were cut, comments in front of the first data wait for
+// it. A whole answer that holds an error instead of choices fails the same way.
 //
 // # Not here
 //

@@ -28,6 +28,8 @@ type stream struct {
 	buf    []byte // bytes read and not yet passed on
 	passed int    // how many of them the last Next has dealt with
 	split  splitter
+	begun  bool  // something with data has been passed on
+	held   int   // bytes at the head of buf that wait for it: comments
 	read   error // what ended reading
 	end    error // what the next empty-handed Next returns
 	done   bool  // the end mark has come
@@ -80,8 +82,10 @@ func (s *stream) drop() {
 
 // collect takes the whole events of the buffer and returns what of them is to
 // be forwarded. Behind a hidden event the others move up: they leave in one piece.
+// What comes before the first data waits for it, so that an error that comes
+// first is a failure before the first byte, whatever stands in front of it.
 func (s *stream) collect() []byte {
-	kept := 0
+	kept := s.held
 	for s.end == nil {
 		ev, ok := s.split.next(s.buf)
 		if !ok {
@@ -103,7 +107,14 @@ func (s *stream) collect() []byte {
 	if s.end == nil && len(s.buf)-s.passed > maxEvent {
 		s.end = s.tooLong()
 	}
-	return s.buf[:kept]
+	if s.begun {
+		s.held = 0
+		return s.buf[:kept]
+	}
+	if s.end == nil {
+		s.held, s.passed = kept, 0
+	}
+	return nil
 }
 
 // take meters one event and reports whether it is to be forwarded.
@@ -116,7 +127,7 @@ func (s *stream) take(ev event) bool {
 		data = joined(s.buf[ev.from:ev.to])
 	}
 	if bytes.Equal(bytes.TrimSpace(data), doneMark) {
-		s.done, s.end = true, io.EOF
+		s.done, s.end, s.begun = true, io.EOF, true
 		return true
 	}
 	c := inspect(data)
@@ -131,7 +142,11 @@ func (s *stream) take(ev event) bool {
 		s.maskFrame(ev)
 		return true
 	}
-	return !s.hide || !c.bare || c.usage == nil
+	if s.hide && c.bare && c.usage != nil {
+		return false
+	}
+	s.begun = true
+	return true
 }
 
 // maskFrame blots out the key where a provider echoes it in an error frame. The
@@ -169,10 +184,11 @@ func (s *stream) finish() {
 		s.end = s.source.failure("the stream broke off", s.read)
 		return
 	}
-	rest, ok := bytes.CutPrefix(s.buf, dataMark)
+	last := s.split.current.from
+	rest, ok := bytes.CutPrefix(s.buf[last:], dataMark)
 	if ok && bytes.Equal(bytes.TrimSpace(rest), doneMark) {
 		s.buf = append(bytes.TrimRight(s.buf, "\r\n"), "\n\n"...)
-		s.split = splitter{}
+		s.split = splitter{current: event{from: last}, line: last, looked: last}
 		return
 	}
 	s.end = s.source.fault(llm.KindTransient, "the stream broke off: it ended without [DONE]", io.ErrUnexpectedEOF)

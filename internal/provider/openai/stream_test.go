@@ -126,6 +126,12 @@ func TestI2Dialects(t *testing.T) {
 		{"comments only", ": ping\n\n\n" + doneEvent, passage{": ping\n\n\n" + doneEvent, llm.Usage{}, 0, eof}},
 		{"never ends", textEvent, passage{textEvent, llm.Usage{}, 3, "transient: the stream broke off: it ended without [DONE]"}},
 		{"error frame", textEvent + "data: {\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}\n\n" + doneEvent, passage{textEvent + "data: {\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}\n\n", llm.Usage{}, 3, "transient (status 200): boom"}},
+		{"error frame first", ": hm\n\ndata: {\"error\":{\"message\":\"boom\"}}\n\n" + textEvent + doneEvent, passage{"", llm.Usage{}, 0, "transient (status 200): boom"}},
+		{"error frame behind a hidden chunk", usageEvent + "data: {\"error\":{\"message\":\"boom\"}}\n\n", passage{"", tenFourThree, 0, "transient (status 200): boom"}},
+		{"comments wait for data", ": hm\n\n: hm\n\n" + textEvent + ": hm\n\n" + doneEvent, passage{": hm\n\n: hm\n\n" + textEvent + ": hm\n\n" + doneEvent, llm.Usage{}, 3, eof}},
+		{"comments, a hidden chunk, a bare end mark", ": hm\n\n" + usageEvent + ": hm\n\ndata: [DONE]", passage{": hm\n\n: hm\n\n" + doneEvent, tenFourThree, 0, eof}},
+		{"comments and no more", ": hm\n\n", passage{"", llm.Usage{}, 0, "transient: the stream broke off: it ended without [DONE]"}},
+		{"error that is empty", "data: {\"error\":\"\",\"choices\":[]}\n\n" + doneEvent, passage{"data: {\"error\":\"\",\"choices\":[]}\n\n" + doneEvent, llm.Usage{}, 0, eof}},
 		{"error that is null", "data: {\"error\":null,\"choices\":[]}\n\n" + doneEvent, passage{"data: {\"error\":null,\"choices\":[]}\n\n" + doneEvent, llm.Usage{}, 0, eof}},
 	} {
 		for _, sizes := range [][]byte{nil, {0}, {1}, {40, 2}} {
@@ -244,5 +250,28 @@ func TestI9SilenceEndsOnTime(t *testing.T) {
 				t.Errorf("I9: silence %s ended with %v after %v, want a timeout after %v", c.name, err, time.Since(start), c.want)
 			}
 		})
+	}
+}
+
+// TestErrorUnderStatus200: some providers tell of a failure in a whole answer
+// that calls itself a success. It is one only if nothing was generated.
+func TestErrorUnderStatus200(t *testing.T) {
+	for body, want := range map[string]llm.ErrorKind{
+		`{"error":{"message":"busy","code":503}}`:                                            llm.KindOverload,
+		`{"error":{"message":"x","code":400},"choices":[]}`:                                  llm.KindInvalid,
+		`{"choices":[{"message":{"content":"half"}}],"error":{"message":"ran out of time"}}`: llm.KindNone,
+		`{"choices":[],"error":null}`:                                                        llm.KindNone,
+	} {
+		c := client(t, Options{Transport: answers("application/json", strings.NewReader(body))})
+		a, err := c.Do(t.Context(), &llm.Call{Body: []byte(`{}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		piece, err := a.Body.Next()
+		e, failed := errors.AsType[*llm.Error](err)
+		if failed != (want != llm.KindNone) || failed && (e.Kind != want || string(e.Body) != body || piece != nil) || !failed && string(piece) != body {
+			t.Errorf("%s: %q, %v; want kind %v", body, piece, err, want)
+		}
+		a.Body.Close()
 	}
 }

@@ -47,7 +47,10 @@ func (w *whole) Next() ([]byte, error) {
 		return nil, err
 	}
 	w.end = io.EOF
-	w.meter()
+	if w.meter() {
+		w.end = w.source.classify(w.buf[:min(len(w.buf), maxErrorBody)])
+		return nil, w.end
+	}
 	return w.buf, nil
 }
 
@@ -94,18 +97,21 @@ func (w *whole) tooLarge(limit int64) error {
 		fmt.Sprintf("the answer is larger than the %d bytes that are allowed", limit), nil)
 }
 
-func (w *whole) meter() {
+// meter reads off what the answer cost, and reports whether it is none: some
+// providers tell of a failure under status 200.
+func (w *whole) meter() (fault bool) {
 	if w.bulky {
 		if raw := usageNearEnd(w.buf); raw != nil {
 			w.usage = readUsage(raw)
 		}
-		return
+		return false
 	}
 	c := inspect(w.buf)
 	w.counted = c.text
 	if c.usage != nil {
 		w.usage = readUsage(c.usage)
 	}
+	return c.fault && !c.full
 }
 
 // Close implements llm.Body.
