@@ -17,7 +17,7 @@ TEST_PARTS  := test-go test-sdk
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build size run test need-cc test-go test-sdk bench bench-system fuzz lint mutants verify ci clean
+.PHONY: help build size run test need-cc test-go test-sdk bench bench-system acceptance fuzz lint mutants verify ci clean
 
 help: ## list the targets
 	@while IFS= read -r line; do \
@@ -55,6 +55,9 @@ bench: ## every benchmark once (BENCHTIME=100ms)
 
 bench-system: build ## the gateway beside a bare reverse proxy
 	go run ./test/bench
+
+acceptance: build ## what is promised to users, in real time against a judge (DATA=folder of recorded traces)
+	go run ./test/acceptance $(if $(DATA),-data $(DATA))
 
 fuzz: ## every fuzz target for FUZZTIME=20s
 	@FUZZTIME=$(FUZZTIME) $(SHELL) tools/fuzz.sh

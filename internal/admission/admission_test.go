@@ -237,7 +237,9 @@ func TestDrainAndClose(t *testing.T) {
 		if _, err := waits.Grant(); !errors.Is(err, flow.ErrDrained) {
 			t.Errorf("who waited got %v, want ErrDrained", err)
 		}
-		running.Settle(Result{Sent: true})
+		if err := running.Again(Result{Sent: true, Kind: llm.KindTransient}); !errors.Is(err, flow.ErrDrained) {
+			t.Errorf("who wants another attempt got %v, want ErrDrained", err)
+		}
 		idle(t, c)
 	})
 }

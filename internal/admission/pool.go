@@ -280,6 +280,10 @@ func (t *Ticket) Again(r Result) error {
 	if t.state != granted {
 		return &Refusal{Err: flow.ErrCanceled}
 	}
+	if t.pool.closed { // nobody would wake it
+		t.end(gate.Event{Kind: gate.Settle, ID: t.id, Result: r})
+		return &Refusal{Err: flow.ErrDrained, RetryAfter: time.Second}
+	}
 	t.state = waiting
 	t.pool.step(gate.Event{Kind: gate.Again, ID: t.id, Result: r})
 	if t.state == ended {

@@ -204,10 +204,10 @@ func TestFallback(t *testing.T) {
 	}
 }
 
-// The only upstream gets one more try, if what went wrong may have passed.
-func TestSoleUpstreamGetsOneMoreTry(t *testing.T) {
+// The only upstream is tried three times more, if what went wrong may have passed.
+func TestSoleUpstreamIsTriedAgain(t *testing.T) {
 	for kind, want := range map[llm.ErrorKind]int{
-		llm.KindTransient: 2, llm.KindOverload: 2, llm.KindTimeout: 2,
+		llm.KindTransient: 4, llm.KindOverload: 4, llm.KindTimeout: 4,
 		llm.KindExhausted: 1, llm.KindAuth: 1, llm.KindInvalid: 1, llm.KindTooLarge: 1,
 		llm.KindThrottle: 6,
 	} {
@@ -284,7 +284,7 @@ func TestUnsentAttemptIsCanceledInFull(t *testing.T) {
 		used int64
 	}{
 		"unsent": {&llm.Error{Kind: llm.KindTransient, Message: "dial", Err: unsent{}}, 0},
-		"sent":   {&llm.Error{Kind: llm.KindTransient, Message: "reset"}, 2},
+		"sent":   {&llm.Error{Kind: llm.KindTransient, Message: "reset"}, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

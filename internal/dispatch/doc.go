@@ -6,7 +6,8 @@
 //
 // A request goes through five steps: it enters admission, waits for a grant,
 // makes an attempt at the granted upstream, relays the answer piece by piece,
-// and settles. An attempt that fails before any piece of an answer reached the
+// and settles. The hard limit of its class runs from the first attempt to the end,
+// waits for further attempts included. An attempt that fails before any piece of an answer reached the
 // client goes back to the second step and keeps its place, if its kind allows it
 // (a throttle, or a failure that another upstream may not share), the gate has an
 // upstream left for it, and the retry budget allows it (attempts <= 1.1 x requests

@@ -66,7 +66,7 @@ func placeName(a *Ask) string {
 
 // adopt gives a kept place to the request that comes back for it.
 func (g *Gate) adopt(now time.Time, id uint64, ask *Ask) *entry {
-	if ask.Place == "" || g.draining {
+	if ask.Place == "" || len(g.places) == 0 || g.draining {
 		return nil
 	}
 	ask.Flow.Class = g.class(ask.Flow.Class).name

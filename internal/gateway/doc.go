@@ -42,7 +42,8 @@
 // Everything becomes an HTTP answer in errors.go, the only place that knows how.
 // A panic of a handler is logged and answered with 500. A request for a model
 // that is turned away here leaves one event.Record, as dispatch does for all
-// others; its cause is one of our own words.
+// others; its cause is one of our own words. A client of HTTP/1 that closes only
+// its sending side is taken to have left: net/http cannot tell the two apart.
 //
 // # Not here
 //

@@ -447,33 +447,6 @@ func TestI5EarlyErrorAfterComments(t *testing.T) {
 	})
 }
 
-// A client that does not read is given up after one write's time, and so is its
-// upstream.
-func TestI6StalledClient(t *testing.T) {
-	chunk := "data: " + strings.Repeat("x", 32<<10) + "\n\n"
-	p := func(ctx context.Context, _ *llm.Call) (*llm.Answer, error) {
-		a := streamAnswer(ctx, 0)
-		for range 1000 {
-			a.Body.(*body).pieces = append(a.Body.(*body).pieces, chunk)
-		}
-		return a, nil
-	}
-	in(t, 1, p, func(t *testing.T, w *world, client *http.Client) {
-		start := time.Now()
-		resp := post(t, client, "/v1/chat/completions", streamBody)
-		defer resp.Body.Close()
-		for len(w.records.outcomes()) == 0 {
-			<-time.After(time.Second)
-		}
-		if got := w.records.outcomes()[0]; got != flow.OutcomeDisconnected {
-			t.Errorf("outcome %v", got)
-		}
-		if took := time.Since(start); took < minWrite || took > maxWrite+time.Second {
-			t.Errorf("given up after %v", took)
-		}
-	})
-}
-
 // A later request on the connection of an earlier one has its own time.
 func TestI6DeadlinesDoNotOutliveTheirAnswer(t *testing.T) {
 	in(t, 1, echo, func(t *testing.T, _ *world, client *http.Client) {

@@ -23,10 +23,12 @@
 //
 // What is not known is learned. A paced bucket starts at one second's worth,
 // doubles after a round in which all of it was spent and answered, and halves
-// on a 429 (from then on it grows by an eighth). Headers that tell a bucket
-// set it to 5/6 of that. While anyone waits it fills to one second's worth. A
-// request larger than the bucket goes when the bucket is full, and leaves it
-// in debt. A 429 while the sum is near the limit, or again when the burst is
+// on a 429 (from then on it grows by an eighth). Where the provider's bucket is
+// known it is 5/6 of that, for requests may arrive bunched: from configuration,
+// or from headers, as the most that ever remained before a call. While anyone
+// waits it fills to one second's worth. A request larger than the bucket goes
+// when the bucket is full, and leaves it in debt. A 429 while the sum is near
+// the limit (but the first one cuts the burst), or again when the burst is
 // already at its least, lowers the limit by a tenth; it recovers by a
 // hundredth per ten quiet seconds. No limit rises above what is configured.
 //

@@ -80,6 +80,34 @@ func (j *bucketJudge) reset() time.Duration {
 	return time.Duration((j.size*j.span - j.level) / j.rate)
 }
 
+// pacedJudge is a sliding minute and a bucket; a request must fit both.
+type pacedJudge struct {
+	minute *slidingJudge
+	bucket *bucketJudge
+}
+
+func newPacedJudge(most, burst int64) *pacedJudge {
+	return &pacedJudge{&slidingJudge{span: time.Minute, most: most}, newBucketJudge(burst, most, time.Minute)}
+}
+
+func (j *pacedJudge) holds(t time.Time) int64 { return min(j.minute.holds(t), j.bucket.holds(t)) }
+
+func (j *pacedJudge) spend(t time.Time, n int64) {
+	j.minute.spend(t, n)
+	j.bucket.spend(t, n)
+}
+
+func (j *pacedJudge) count(t time.Time, n int64) bool { return countIf(j, t, n) }
+
+// reset is when nothing counts any more.
+func (j *pacedJudge) reset(t time.Time) time.Duration {
+	if j.minute.holds(t); len(j.minute.entries) == 0 {
+		return 0
+	}
+	last := j.minute.entries[len(j.minute.entries)-1]
+	return last.at.Add(time.Minute).Sub(t)
+}
+
 // fixedJudge allows most in every window that begins at a multiple of span
 // after offset.
 type fixedJudge struct {

@@ -19,9 +19,8 @@ type Hint struct {
 	Reset     time.Duration // until it is full again; negative = unknown
 }
 
-// Saturate tells whether anyone waits. While someone does, a paced bucket fills to
-// one second's worth, or three where the provider's bucket is known: what it saves
-// up is missing a span later.
+// Saturate tells whether anyone waits. While someone does, a paced bucket holds
+// one second's worth: what it saved up while idle would be missing a span later.
 func (q *Quota) Saturate(now time.Time, waiting bool) {
 	if waiting == q.waiting {
 		return
@@ -62,7 +61,7 @@ func (q *Quota) Pause(now, until time.Time) {
 
 // Throttled tells that the provider refused the call of r with 429 because of
 // the given dimensions (0 = unknown). Where our own sum is near the limit the
-// limit is taken to be lower; elsewhere the burst was too large. Calls sent
+// limit is taken to be lower, but for the first time; elsewhere the burst was too large. Calls sent
 // before the last lesson teach nothing new. It comes before the Settle of r. With ramp the provider complained
 // of a steep increase, not of a limit. In any case nothing is sent at once.
 func (q *Quota) Throttled(now time.Time, r Reservation, dims DimSet, ramp bool) {
@@ -99,8 +98,15 @@ func (q *Quota) teach(t, sent int64, dims DimSet) {
 	near := false
 	for i := range q.windows {
 		w := &q.windows[i]
-		if dims.Has(w.conf.Dim) && w.sum(t)+w.held >= w.limit-w.limit/10 {
-			near = true
+		if !dims.Has(w.conf.Dim) || w.sum(t)+w.held < w.limit-w.limit/10 {
+			continue
+		}
+		near = true
+		// Who sends all he may is always near the limit. A first 429 may as well
+		// tell of the burst, which costs nothing to lower.
+		if int(q.primary[w.conf.Dim]) == i && !w.bucket.cautious && w.bucket.size > w.leastBurst() && w.bucketed() {
+			w.cutBurst(t, sent)
+		} else {
 			w.cutLimit(t, sent)
 		}
 	}
@@ -163,7 +169,7 @@ func (w *window) cutBurst(t, sent int64) {
 	if sent < w.cutAt {
 		return
 	}
-	least := mulDiv(w.perSecond(), 5, 6)
+	least := w.leastBurst()
 	switch {
 	case w.bucketed() && w.bucket.size > least:
 		w.bucket.cautious = true
@@ -174,6 +180,16 @@ func (w *window) cutBurst(t, sent int64) {
 	default:
 		w.cutAt = t
 	}
+}
+
+// leastBurst is how small 429s can make the burst: 5/6 of one second's worth, or half
+// of what may be used of a bucket that is known, where that is less.
+func (w *window) leastBurst() int64 {
+	least := mulDiv(w.perSecond(), 5, 6)
+	if w.bucket.provider > 0 {
+		least = min(least, w.bucket.roof/2)
+	}
+	return least
 }
 
 // recover raises the learned limit for the time that has passed without a 429.
@@ -251,9 +267,9 @@ func (w *window) hear(t, counted int64, h Hint) {
 
 // holds is what the provider's bucket is now taken to hold; 0 when that is still
 // unknown. What remains and what comes back until the reset is all of a bucket, but
-// more in a window that is none; there, and in one of several that the provider
-// sums up in one header, only what remained before a call is sure to be let
-// through at once.
+// more in a window that is none: a sliding minute beside a small bucket states when
+// the minute is free. What remained before a call, however, was let through at once
+// wherever it came from, so of all answers the largest such counts.
 func (w *window) holds(h Hint, counted int64) int64 {
 	known := w.bucket.provider
 	all := min(clamp(h.Remaining)+mulDiv(int64(h.Reset), w.told, w.span), w.largest())

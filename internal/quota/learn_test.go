@@ -13,7 +13,7 @@ import (
 // in a header what remains.
 type world struct {
 	q        *Quota
-	requests *bucketJudge
+	requests judge
 	tokens   judge
 	headers  bool
 	delay    time.Duration // of the network, at most
@@ -127,10 +127,21 @@ func (w *world) arrive(r Reservation, need Amount, done func()) {
 }
 
 func (w *world) header() []Hint {
-	hints := []Hint{{Dim: Requests, Limit: 600, Remaining: w.requests.holds(w.now), Reset: w.requests.reset()}}
-	if b, ok := w.tokens.(*bucketJudge); ok {
-		hints = append(hints, Hint{Dim: Total, Limit: 1_800_000, Remaining: b.holds(w.now), Reset: b.reset()})
+	var hints []Hint
+	tell := func(dim Dim, limit int64, j judge) {
+		h := Hint{Dim: dim, Limit: limit, Remaining: j.holds(w.now)}
+		switch j := j.(type) {
+		case *bucketJudge:
+			h.Reset = j.reset()
+		case *pacedJudge:
+			h.Reset = j.reset(w.now)
+		default:
+			return
+		}
+		hints = append(hints, h)
 	}
+	tell(Requests, 600, w.requests)
+	tell(Total, 1_800_000, w.tokens)
 	return hints
 }
 
@@ -228,5 +239,66 @@ func judgeLearning(t *testing.T, w *world, headers bool) {
 	}
 	if w.throttled*100 > w.sent {
 		t.Errorf("%d of %d throttled, want <= 1 %%", w.throttled, w.sent)
+	}
+}
+
+// newPacedWorld is a world whose judges enforce a sliding minute beside a bucket of one
+// second; burst says whether the gateway is told of the bucket.
+func newPacedWorld(t *testing.T, told, headers bool, seed uint64) *world {
+	requests, tokens := Limit{Dim: Requests, Max: 600}, Limit{Dim: Total, Max: 1_800_000}
+	if told {
+		requests.Burst, tokens.Burst = 10, 30_000
+	}
+	return &world{
+		q:        mustNew(t, start, Options{Seats: 15, Limits: []Limit{requests, tokens}}),
+		requests: newPacedJudge(600, 10), tokens: newPacedJudge(1_800_000, 30_000),
+		headers: headers, delay: 50 * time.Millisecond,
+		rnd: rand.New(rand.NewPCG(seed, seed)), now: start,
+	}
+}
+
+// TestPacedJudge: a sliding minute beside a bucket of a second, of which the gateway is
+// told by configuration or in headers whose reset is that of the minute. Once it is
+// known nothing is refused, whether the gateway is saturated or idle between bursts.
+func TestPacedJudge(t *testing.T) {
+	loads := map[string]func(*world){
+		"200 users": func(w *world) {
+			for range 200 {
+				w.user(3 * time.Second)
+			}
+		},
+		"bursts of 40": func(w *world) { w.herd(40, 30*time.Second) },
+		"1 user":       func(w *world) { w.user(3 * time.Second) },
+	}
+	for name, load := range loads {
+		for _, told := range []bool{true, false} {
+			for _, headers := range []bool{true, false} {
+				if !told && !headers {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s/told %v/headers %v", name, told, headers), func(t *testing.T) {
+					for seed := range uint64(5) {
+						w := newPacedWorld(t, told, headers, seed)
+						load(w)
+						w.run(start.Add(11 * time.Minute))
+						w.judgePaced(t, told, name == "200 users")
+					}
+				})
+			}
+		}
+	}
+}
+
+func (w *world) judgePaced(t *testing.T, told, saturated bool) {
+	t.Helper()
+	used := float64(w.served) / 19_800_000
+	t.Logf("%d sent, used %.4f, throttled at %v", w.sent, used, w.throttledAt)
+	for _, at := range w.throttledAt {
+		if told || at > time.Second {
+			t.Errorf("throttled at %v", at)
+		}
+	}
+	if saturated && used < 0.97 {
+		t.Errorf("used %.4f of the limit, want >= 0.97", used)
 	}
 }

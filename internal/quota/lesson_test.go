@@ -97,6 +97,36 @@ func TestI8OneLessonARound(t *testing.T) {
 	}
 }
 
+// TestFirstLessonNearTheLimit: who sends all he may is near the limit whatever a 429 is
+// for, so the first one cuts the burst and only the next one the limit.
+func TestFirstLessonNearTheLimit(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit   Limit
+		bursts  [2]int64
+		learned [2]int64
+	}{
+		"unknown bucket":         {Limit{Max: 6000}, [2]int64{83, 83}, [2]int64{6000, 5400}},
+		"bucket of a second":     {Limit{Max: 6000, Burst: 120}, [2]int64{50, 50}, [2]int64{6000, 5400}},
+		"bucket of six":          {Limit{Max: 6000, Burst: 600}, [2]int64{250, 250}, [2]int64{6000, 5400}},
+		"no bucket: the sliding": {Limit{Max: 6000, Kind: Sliding}, [2]int64{0, 0}, [2]int64{5400, 4860}},
+	} {
+		c.limit.Dim = Total
+		q, now := mustNew(t, start, Options{Limits: []Limit{c.limit}}), start
+		for i := range c.bursts {
+			now = now.Add(5 * time.Second)
+			r, ok := q.Reserve(now, tokens(10))
+			if !ok && i == 0 {
+				t.Fatalf("%s: nothing fits", name)
+			}
+			q.windows[0].ring.add(6000)
+			q.Throttled(now, Reservation{at: q.now, need: r.need}, 0, false)
+			if s := q.Snapshot(now)[0]; s.Burst != c.bursts[i] || s.Learned != c.learned[i] {
+				t.Errorf("%s: after 429 number %d burst %d, learned %d; want %d, %d", name, i+1, s.Burst, s.Learned, c.bursts[i], c.learned[i])
+			}
+		}
+	}
+}
+
 // TestI7LearnedIsBounded: 429s near the limit lower it by a tenth down to a
 // tenth; quiet time brings it back, a hundredth each ten seconds, not further.
 func TestI7LearnedIsBounded(t *testing.T) {
@@ -213,7 +243,7 @@ func TestHeadersTellTheBucket(t *testing.T) {
 		if got := q.Snapshot(start)[0].Burst; got != c.burst {
 			t.Errorf("remaining %d, reset %v: burst %d, want %d", c.remaining, c.reset, got, c.burst)
 		}
-		q.Observe(start, Reservation{}, []Hint{{Dim: Total, Limit: -1, Remaining: 12, Reset: 0}})
+		q.Observe(start, Reservation{}, []Hint{{Dim: Total, Limit: -1, Remaining: 3, Reset: time.Hour}})
 		if got := q.Snapshot(start)[0].Burst; c.burst != 100 && got != c.burst {
 			t.Errorf("a later answer changed the burst from %d to %d", c.burst, got)
 		}
@@ -246,10 +276,13 @@ func TestI12ForeignSpending(t *testing.T) {
 }
 
 // TestI11WaitingKeepsTheBurstSmall: while anyone waits a paced bucket fills to one
-// second's worth, to three where the provider's bucket is known.
+// second's worth, wherever its size comes from.
 func TestI11WaitingKeepsTheBurstSmall(t *testing.T) {
 	learned := func(size int64) func(*Quota) {
-		return func(q *Quota) { q.windows[0].bucket.resize(size) }
+		return func(q *Quota) {
+			q.windows[0].bucket.resize(size)
+			q.tune()
+		}
 	}
 	for name, c := range map[string]struct {
 		burst         int64
@@ -258,11 +291,11 @@ func TestI11WaitingKeepsTheBurstSmall(t *testing.T) {
 	}{
 		"learned":           {0, learned(2000), 2000, 100},
 		"learned, small":    {0, learned(90), 90, 90},
-		"configured":        {2400, func(*Quota) {}, 2000, 300},
-		"configured, small": {240, func(*Quota) {}, 200, 200},
+		"configured":        {2400, func(*Quota) {}, 2000, 100},
+		"configured, small": {240, func(*Quota) {}, 200, 100},
 		"told": {0, func(q *Quota) {
 			q.Observe(start, Reservation{}, []Hint{{Dim: Total, Limit: -1, Remaining: 2400, Reset: 0}})
-		}, 2000, 300},
+		}, 2000, 100},
 	} {
 		for _, waiting := range []bool{false, true} {
 			q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 6000, Burst: c.burst}}})

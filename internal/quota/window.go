@@ -72,16 +72,6 @@ func (w *window) bucketed() bool { return w.paced || w.conf.Kind == Bucket }
 // perSecond is one second's worth of the learned limit.
 func (w *window) perSecond() int64 { return mulDiv(w.limit, min(second, w.span), w.span) }
 
-// whileWaiting is how far a paced bucket fills while anyone waits. What it saves
-// up is missing a span later, so that is little; but where the provider's bucket
-// is known, enough for those who ask seldom not to wait behind those who always do.
-func (w *window) whileWaiting() int64 {
-	if w.bucket.provider > 0 {
-		return mulDiv(w.limit, min(3*second, w.span), w.span)
-	}
-	return w.perSecond()
-}
-
 // tune recomputes what follows from the learned values.
 func (w *window) tune(waiting bool) {
 	w.bound = w.limit
@@ -92,7 +82,7 @@ func (w *window) tune(waiting bool) {
 		// bucket meanwhile.
 		w.clamp = w.top - min(mulDiv(w.limit, w.skew, w.span), w.top/6)
 	} else if waiting {
-		w.top = min(w.top, w.whileWaiting())
+		w.top = min(w.top, w.perSecond())
 	}
 	if w.ramp.on() {
 		w.bound = min(w.bound, w.ramp.ceiling())

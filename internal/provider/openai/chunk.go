@@ -2,8 +2,7 @@ package openai
 
 import (
 	"bytes"
-
-	"github.com/tidwall/gjson"
+	"strconv"
 
 	"github.com/millrace/millrace/internal/llm"
 )
@@ -115,12 +114,49 @@ func (s *inspector) generated(b, key []byte, v int) int {
 // readUsage maps a usage object. Providers count cached tokens into the prompt
 // and reasoning into the completion.
 func readUsage(raw []byte) llm.Usage {
-	found := gjson.GetManyBytes(raw,
-		"prompt_tokens", "completion_tokens", "prompt_tokens_details.cached_tokens")
-	prompt := max(found[0].Int(), 0)
-	cached := min(max(found[2].Int(), 0), prompt)
-	return llm.Usage{Input: prompt - cached, CacheRead: cached, Output: max(found[1].Int(), 0)}
+	var prompt, output, cached int64
+	walk(raw, func(f field) {
+		value := raw[f.from:f.to]
+		switch string(f.key) {
+		case "prompt_tokens":
+			prompt = count(value)
+		case "completion_tokens":
+			output = count(value)
+		case "prompt_tokens_details":
+			walk(value, func(g field) {
+				if string(g.key) == "cached_tokens" {
+					cached = count(value[g.from:g.to])
+				}
+			})
+		}
+	})
+	cached = min(cached, prompt)
+	return llm.Usage{Input: prompt - cached, CacheRead: cached, Output: output}
 }
+
+// count is a number of tokens; what is none counts as 0. Some servers write
+// fractions or exponents.
+func count(value []byte) int64 {
+	n := int64(0)
+	for _, c := range value {
+		if c < '0' || c > '9' || n > maxCount {
+			return countFloat(value)
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n
+}
+
+func countFloat(value []byte) int64 {
+	f, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || !(f > 0) {
+		return 0
+	}
+	return int64(min(f, maxCount))
+}
+
+// maxCount bounds what is believed, so that sums cannot overflow.
+const maxCount = 1 << 50
 
 // tailWindow is how far from the end usage is expected in an answer whose bulk
 // is numbers; 4 KiB holds it many times over.

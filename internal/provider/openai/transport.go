@@ -24,7 +24,6 @@ func newTransport(o Options, scheme string) *http.Transport {
 		MaxIdleConnsPerHost:    idlePerHost,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxHeader,
-		ReadBufferSize:         16 << 10,
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      scheme == "https",
 	}
