@@ -208,6 +208,44 @@ func TestI1NeverOver(t *testing.T) {
 	}
 }
 
+// TestI1RefundNotAboveTheBucket: what is given back late would have been lost
+// in the meantime, because the provider's bucket was full.
+func TestI1RefundNotAboveTheBucket(t *testing.T) {
+	q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 6000, Kind: Bucket}}})
+	unsent, ok1 := q.Reserve(start, tokens(5900))
+	later := start.Add(time.Minute) // full again
+	sent, ok2 := q.Reserve(later, tokens(5900))
+	if !ok1 || !ok2 {
+		t.Fatal("a full bucket refuses")
+	}
+	q.Cancel(later, unsent)
+	if at, _ := q.Next(later, tokens(5900)); at.Sub(later) < 50*time.Second {
+		t.Errorf("5900 more fit in %v: the provider has just counted as many", at.Sub(later))
+	}
+	q.Cancel(later, sent) // at once: nothing was lost
+	if !q.Fits(later, tokens(5900)) {
+		t.Error("what was given back at once is lost")
+	}
+}
+
+// TestI1RefundsAddUp: what two calls give back can together not be more than the
+// provider's bucket could hold when the next call was sent.
+func TestI1RefundsAddUp(t *testing.T) {
+	q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 60_000, Kind: Bucket, Burst: 6000}}})
+	a, ok1 := q.Reserve(start, tokens(2400))
+	b, ok2 := q.Reserve(start, tokens(2400))
+	later := start.Add(2 * time.Second)
+	_, ok3 := q.Reserve(later, tokens(1600)) // of 5,000 at most, a second's worth being kept in hand
+	if !ok1 || !ok2 || !ok3 {
+		t.Fatal("the bucket refuses what it holds")
+	}
+	q.Cancel(later, a)
+	q.Cancel(later, b)
+	if got := q.Snapshot(later)[0].Free; got > 3400 || got < 3398 {
+		t.Errorf("%d left, want what it would be without the canceled calls: 3400", got)
+	}
+}
+
 // TestDay runs 24 hours of each kind and meter in virtual time.
 func TestDay(t *testing.T) {
 	for name := range kinds() {

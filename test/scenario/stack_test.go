@@ -37,6 +37,14 @@ type stack struct {
 	admission *admission.Controller
 }
 
+// office is the judge of most scenarios.
+func office() sim.Options {
+	return sim.Options{
+		Limits:  sim.Limits{Requests: 600, Tokens: 1_800_000, Seats: 15},
+		Latency: sim.Latency{Total: time.Second, Sigma: 0.2}, Output: 20,
+	}
+}
+
 // newStack starts both. limits are what the gateway is told of the judge.
 func newStack(t *testing.T, judge sim.Options, limits []quota.Limit) *stack {
 	t.Helper()
