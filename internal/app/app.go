@@ -57,7 +57,7 @@ func (a *App) warnIdle() {
 	for _, name := range slices.Sorted(maps.Keys(a.config.Classes)) {
 		path := "classes." + name + ".soft"
 		if origin := a.config.Origin(path); a.config.Classes[name].Soft > 0 && origin.Layer != config.LayerDefault {
-			a.log.Warn(path+" has no effect yet: only hard ends a request", "set_by", origin.String())
+			a.log.Warn(path+" has no effect yet: only hard ends a request", "set_by", origin.String()) //nolint:sloglint // one line that says it all
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (a *App) build() error {
 // listen comes first: a port that is taken is the commonest failure, and must
 // not use up the state.
 func (a *App) listen() error {
-	l, err := net.Listen("tcp", a.config.Listen)
+	l, err := net.Listen("tcp", a.config.Listen) //nolint:noctx // it does not block
 	if err != nil {
 		return fmt.Errorf("listen (%s): %w", a.config.Origin("listen"), err)
 	}

@@ -99,6 +99,7 @@ func (s *logSink) Record(r *event.Record) {
 	switch r.Outcome {
 	case flow.OutcomeFailed, flow.OutcomeHoldExpired, flow.OutcomeEvicted, flow.OutcomeDeadline:
 		level = slog.LevelWarn
+	default:
 	}
 	if ctx := context.Background(); s.log.Enabled(ctx, level) {
 		s.log.LogAttrs(ctx, level, "request", requestAttrs(r)...)

@@ -75,7 +75,7 @@ func startSimulator(u *config.Upstream, undo *stack) (address string, err error)
 	if err != nil {
 		return "", err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not block
 	if err != nil {
 		return "", err
 	}

@@ -27,8 +27,10 @@ func TestQuotaIsTranslatedWhole(t *testing.T) {
 		{Dim: quota.Total, Max: 5, Span: time.Second, Kind: quota.Bucket, Burst: 30},
 		{Dim: quota.Input, Max: 7, Span: time.Hour, Kind: quota.Bucket, Burst: 1},
 		{Dim: quota.Output, Max: 8, Span: time.Minute, Kind: quota.Bucket, Burst: 1},
-		{Dim: quota.Requests, Max: 1, Span: day}, {Dim: quota.Total, Max: 2, Span: day},
-		{Dim: quota.Input, Max: 3, Span: day}, {Dim: quota.Output, Max: 4, Span: day},
+		{Dim: quota.Requests, Max: 1, Span: day},
+		{Dim: quota.Total, Max: 2, Span: day},
+		{Dim: quota.Input, Max: 3, Span: day},
+		{Dim: quota.Output, Max: 4, Span: day},
 	}
 	if diff := cmp.Diff(want, got.Limits); diff != "" {
 		t.Error(diff)

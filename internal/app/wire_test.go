@@ -96,7 +96,7 @@ func oneStream(client *http.Client, address, word string) error {
 	defer resp.Body.Close()
 	got, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d, %d bytes: %v", resp.StatusCode, len(got), err)
+		return fmt.Errorf("status %d, %d bytes: %w", resp.StatusCode, len(got), err)
 	}
 	var want strings.Builder
 	for i := range perStream {

@@ -78,7 +78,7 @@ func (f *serveFlags) run(ctx context.Context, s Streams) error {
 	}
 	log := newLog(s.Out, level)
 	for _, w := range c.Warnings {
-		log.Warn(w)
+		log.Warn(w) //nolint:sloglint // each warning is one whole line
 	}
 	a, err := app.New(c, log)
 	if err != nil {

@@ -139,7 +139,7 @@ func serveSim(ctx context.Context, listener net.Listener, handler http.Handler) 
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), simDrain)
 	defer cancel()
 	if server.Shutdown(grace) != nil { // hung answers are cut off
-		_ = server.Close()
+		_ = server.Close() //nolint:errcheck // it is over either way
 	}
 	<-done
 	return nil

@@ -69,7 +69,7 @@ func bareSeconds(_ *loader, _, text string) (string, error) {
 func secondsOrMillis(l *loader, variable, text string) (string, error) {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return text, nil // it names its unit
+		return text, nil //nolint:nilerr // no number: it names its unit
 	}
 	unit := "s"
 	if n >= 10_000 {

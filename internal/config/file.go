@@ -182,8 +182,8 @@ func (l *loader) unknown(e *ast.MappingValueNode, t reflect.Type, path string) {
 		return
 	}
 	var known []string
-	for i := range t.NumField() {
-		if k, _ := keyOf(t.Field(i)); k != "-" {
+	for field := range t.Fields() {
+		if k, _ := keyOf(field); k != "-" {
 			known = append(known, k)
 		}
 	}
@@ -228,7 +228,7 @@ func (l *loader) list(n ast.Node, v reflect.Value, path string) {
 }
 
 func setDefaults(pointer reflect.Value, name string) {
-	if k, ok := pointer.Interface().(keyed); ok {
+	if k, ok := reflect.TypeAssert[keyed](pointer); ok {
 		k.setDefaults(name)
 	}
 }

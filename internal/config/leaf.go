@@ -86,7 +86,7 @@ func (l leaf) set(text string) error {
 	if k := l.value.Kind(); k == reflect.Bool || k == reflect.String || l.zeroable {
 		return nil
 	}
-	if r, ok := l.value.Interface().(Rate); l.value.IsZero() || ok && r.Count == 0 {
+	if r, ok := reflect.TypeAssert[Rate](l.value); l.value.IsZero() || ok && r.Count == 0 {
 		return fail("give it a value above zero, or remove it for none", "%q is zero", text)
 	}
 	return nil

@@ -171,8 +171,7 @@ func (l *loader) set(target leaf, text string, origin Origin) {
 // fault records what is wrong. A cause that is a *problem brings its mend.
 func (l *loader) fault(origin Origin, path string, cause error) {
 	f := &Fault{Origin: origin, Key: l.config.display(path), What: cause.Error()}
-	var p *problem
-	if errors.As(cause, &p) {
+	if p, ok := errors.AsType[*problem](cause); ok {
 		f.What, f.Mend = p.what, p.mend
 	}
 	f.What = redact(l.secrets.Replace(f.What))

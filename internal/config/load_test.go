@@ -81,10 +81,19 @@ func TestShortNames(t *testing.T) {
 		"TASK_SOFT_TIME_LIMIT=200", "TASK_HARD_TIME_LIMIT=210", "BEDROCK_READ_TIMEOUT=100", "BEDROCK_CONNECT_TIMEOUT=1.5",
 		"CIRCUIT_BREAKER_FAILURE_THRESHOLD=4", "CIRCUIT_BREAKER_TIMEOUT=45s", "PORT=9090", "STATE_DIRECTORY=/var/lib/a:/var/lib/b")
 	u := c.Upstreams[0]
-	got := []any{u.Quota.Requests, u.Quota.Tokens, u.Quota.Seats, c.Classes["analysis"].Rate, c.Classes["chat"].Rate, c.Classes["health"].Rate,
-		c.Classes["analysis"].Soft, c.Classes["analysis"].Hard, u.Timeout.Read, u.Timeout.Connect, u.Breaker.Failures, u.Breaker.Open, c.Listen, c.StateDir}
-	want := []any{Rate{600, time.Minute}, Rate{1_800_000, time.Minute}, int64(7), Rate{10, time.Second}, Rate{40, time.Hour}, Rate{2, time.Minute},
-		200 * time.Second, 210 * time.Second, 100 * time.Second, 1500 * time.Millisecond, 4, 45 * time.Second, "127.0.0.1:9090", "/var/lib/a"}
+	got := []any{
+		u.Quota.Requests, u.Quota.Tokens, u.Quota.Seats, c.Classes["analysis"].Rate, c.Classes["chat"].Rate, c.Classes["health"].Rate,
+		c.Classes["analysis"].Soft, c.Classes["analysis"].Hard, u.Timeout.Read, u.Timeout.Connect, u.Breaker.Failures, u.Breaker.Open, c.Listen, c.StateDir,
+	}
+	want := []any{
+		Rate{600, time.Minute},
+		Rate{1_800_000, time.Minute},
+		int64(7),
+		Rate{10, time.Second},
+		Rate{40, time.Hour},
+		Rate{2, time.Minute},
+		200 * time.Second, 210 * time.Second, 100 * time.Second, 1500 * time.Millisecond, 4, 45 * time.Second, "127.0.0.1:9090", "/var/lib/a",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -262,7 +271,7 @@ func TestI2FaultsNamePlaceAndMend(t *testing.T) {
 			t.Errorf("%q %q: no fault", test.source, test.env)
 			continue
 		}
-		for _, part := range strings.Split(test.want, "|") {
+		for part := range strings.SplitSeq(test.want, "|") {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%q %q: %q lacks %q", test.source, test.env, err, part)
 			}

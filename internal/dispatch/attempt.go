@@ -191,8 +191,7 @@ func failureOf(err error) *llm.Error {
 	if err == nil {
 		return nil
 	}
-	var failed *llm.Error
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*llm.Error](err); ok {
 		return failed
 	}
 	return nil
@@ -223,7 +222,7 @@ func (a *attempt) close() {
 	if a.answer == nil {
 		return
 	}
-	defer a.answer.Body.Close() //nolint:errcheck // nothing can be done about it, and the attempt is over
+	defer a.answer.Body.Close()
 	a.usage, a.counted = a.answer.Body.Usage(), a.answer.Body.Counted()
 	if a.kind != llm.KindNone {
 		a.cancel(errEnded)

@@ -93,8 +93,7 @@ func reasonOf(err error) flow.Reason {
 	if err == nil {
 		return flow.ReasonNone
 	}
-	var refusal *admission.Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*admission.Refusal](err); ok {
 		return refusal.Reason
 	}
 	return flow.ReasonNone

@@ -216,7 +216,7 @@ func (g *Gate) arrive(now time.Time, id uint64, ask *Ask) {
 		g.actions = append(g.actions, Action{Kind: Refuse, ID: id, Refusal: refusal})
 		return
 	}
-	g.schedule(now, e)
+	g.schedule(e)
 }
 
 // admit checks what can be known before the request stands in the queue.
@@ -281,8 +281,10 @@ func (g *Gate) quote(now time.Time, e *entry) *Refusal {
 	}
 	if now.Add(e.p90).After(e.ask.Hold) && !e.spill {
 		retry := min(max(now.Add(e.p90).Sub(e.ask.Hold), time.Second), 59*time.Second)
-		return &Refusal{Err: flow.ErrTooLong, RetryAfter: retry, ETA: e.p90, Reason: e.reason,
-			Detail: fmt.Sprintf("place %d, about %s", position, e.p90.Round(time.Second))}
+		return &Refusal{
+			Err: flow.ErrTooLong, RetryAfter: retry, ETA: e.p90, Reason: e.reason,
+			Detail: fmt.Sprintf("place %d, about %s", position, e.p90.Round(time.Second)),
+		}
 	}
 	return nil
 }

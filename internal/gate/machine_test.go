@@ -99,7 +99,7 @@ func (m *machine) take(a Action) error {
 	delete(m.waiting, a.ID)
 	if a.Kind != Dispatch {
 		if a.Refusal == nil || !errors.Is(a.Refusal, flow.ErrRefused) && !errors.Is(a.Refusal, flow.ErrEvicted) {
-			return fmt.Errorf("I2: request %d was turned away without a reason: %v", a.ID, a.Refusal)
+			return fmt.Errorf("I2: request %d was turned away without a reason: %w", a.ID, a.Refusal)
 		}
 		m.ended[a.ID] = true
 		return nil

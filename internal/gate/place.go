@@ -12,7 +12,7 @@ const keepFor = 10 * time.Second
 
 // schedule sets the time at which the entry needs attention without any event: its
 // hold ends, or it may use later upstreams.
-func (g *Gate) schedule(now time.Time, e *entry) {
+func (g *Gate) schedule(e *entry) {
 	at := e.ask.Hold
 	if route := g.routes[e.ask.Route]; route.Spill && !e.spill && len(route.Upstreams) > 1 {
 		at = earlier(at, e.arrived.Add(route.SpillAfter))
@@ -32,7 +32,7 @@ func (g *Gate) expire(now time.Time) {
 		default: // it may spill from now on
 			e.spill = true
 			g.queue.Resume(&e.item)
-			g.schedule(now, e)
+			g.schedule(e)
 		}
 	}
 }
@@ -88,7 +88,7 @@ func (g *Gate) adopt(now time.Time, id uint64, ask *Ask) *entry {
 	} else {
 		g.queue.Resume(&e.item)
 	}
-	g.schedule(now, e)
+	g.schedule(e)
 	return e
 }
 

@@ -42,7 +42,9 @@ func (g *Gate) pump(now time.Time) {
 			}
 			spare = true
 		}
-		g.dispatch(now, it.Owner.(*entry), s.pick, spare)
+		if !g.dispatch(now, it.Owner.(*entry), s.pick, spare) {
+			break
+		}
 	}
 	g.saturate(now)
 }
@@ -285,15 +287,20 @@ func (g *Gate) takeAway() bool {
 	return some
 }
 
-// dispatch reserves all that the request takes and grants it.
-func (g *Gate) dispatch(now time.Time, e *entry, u int, spare bool) {
+// dispatch reserves all that the request takes and grants it; false if it cannot.
+func (g *Gate) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 	up := &g.upstreams[u]
 	need := g.need(u, e)
 	r, ok := up.quota.Reserve(now, need)
 	pass, allowed := up.breaker.Allow(now)
 	if !ok || !allowed {
-		// The search asked both a moment ago, and nothing has changed since.
-		panic("gate: a head that fits cannot be reserved")
+		// The search asked both a moment ago, and nothing has changed since: this is a
+		// defect of theirs, and must neither stop the pool nor spin.
+		if ok {
+			up.quota.Cancel(now, r)
+		}
+		g.wake = earlier(g.wake, now.Add(time.Second))
+		return false
 	}
 	wait := now.Sub(e.arrived)
 	if wait > 0 {
@@ -324,4 +331,5 @@ func (g *Gate) dispatch(now time.Time, e *entry, u int, spare bool) {
 		Upstream: u, Attempt: e.attempts, Waited: e.waited, Size: e.size,
 		ETA: e.p50, ETAP90: e.p90, Reason: reason,
 	}})
+	return true
 }

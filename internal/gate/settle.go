@@ -38,7 +38,7 @@ func (g *Gate) again(now time.Time, id uint64, r Result) {
 	g.lines[e.ask.Route]++
 	g.queue.Return(e.ask.Flow, &e.item) // before the settlement: the flow keeps its tag
 	g.finish(now, e, r)
-	g.schedule(now, e)
+	g.schedule(e)
 }
 
 // another reports whether the request may try again, and notes where not.

@@ -43,9 +43,13 @@ func TestTurnedAwayRequestsAreRecorded(t *testing.T) {
 			Cause   string
 		}
 		want := []told{
-			{flow.OutcomeRefused, 400, "invalid"}, {flow.OutcomeRefused, 400, "invalid"}, {flow.OutcomeRefused, 404, "model_not_found"},
-			{flow.OutcomeRefused, 413, "request_too_large"}, {flow.OutcomeRefused, 415, "unsupported_encoding"},
-			{flow.OutcomeCanceled, 400, "client_left"}, {flow.OutcomeRefused, 503, "draining"},
+			{flow.OutcomeRefused, 400, "invalid"},
+			{flow.OutcomeRefused, 400, "invalid"},
+			{flow.OutcomeRefused, 404, "model_not_found"},
+			{flow.OutcomeRefused, 413, "request_too_large"},
+			{flow.OutcomeRefused, 415, "unsupported_encoding"},
+			{flow.OutcomeCanceled, 400, "client_left"},
+			{flow.OutcomeRefused, 503, "draining"},
 		}
 		var got []told
 		for _, r := range w.records.records {

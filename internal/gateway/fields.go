@@ -116,8 +116,7 @@ func (s *scanner) notAnObject() error {
 // bodyFault is the fault for a body that could not be read; faults of single
 // members pass as they are.
 func bodyFault(err error) error {
-	var f *fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fault](err); ok {
 		return f
 	}
 	return invalid("", "We could not parse the JSON body of your request: "+err.Error()+".")

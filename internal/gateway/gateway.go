@@ -208,7 +208,7 @@ func (g *Gateway) contain(w http.ResponseWriter, r *http.Request) {
 	case nil:
 		return
 	case http.ErrAbortHandler:
-		panic(p)
+		panic(p) //nolint:forbidigo // net/http asks for it, to cut the connection
 	}
 	id := requestID()
 	g.deps.Log.Error("panic in a handler", "request", id, "path", clean(r.URL.Path), "panic", fmt.Sprint(p))

@@ -176,35 +176,43 @@ func TestI2WhoAsks(t *testing.T) {
 		want  flow.Key
 	}{
 		"the user in the body": {
-			`{"model":"m","messages":[],"user":"u"}`, []func(*http.Request){header("Authorization", "Bearer sk-a")},
+			`{"model":"m","messages":[],"user":"u"}`,
+			[]func(*http.Request){header("Authorization", "Bearer sk-a")},
 			flow.Key{Class: flow.Chat, Tenant: "acme", User: "u"},
 		},
 		"the header goes first": {
-			`{"model":"m","messages":[],"user":"u"}`, []func(*http.Request){header("Authorization", "bearer sk-a"), header("Millrace-User", "h")},
+			`{"model":"m","messages":[],"user":"u"}`,
+			[]func(*http.Request){header("Authorization", "bearer sk-a"), header("Millrace-User", "h")},
 			flow.Key{Class: flow.Chat, Tenant: "acme", User: "h"},
 		},
 		"the hash of the bearer": {
-			chatBody, []func(*http.Request){header("Authorization", "Bearer sk-a")},
+			chatBody,
+			[]func(*http.Request){header("Authorization", "Bearer sk-a")},
 			flow.Key{Class: flow.Chat, Tenant: "acme", User: "d1e4bea5c6b0da1c"},
 		},
 		"a class may be lowered": {
-			chatBody, []func(*http.Request){header("Authorization", "Bearer sk-a"), header("Millrace-User", "u"), header("Millrace-Class", "analysis")},
+			chatBody,
+			[]func(*http.Request){header("Authorization", "Bearer sk-a"), header("Millrace-User", "u"), header("Millrace-Class", "analysis")},
 			flow.Key{Class: flow.Analysis, Tenant: "acme", User: "u"},
 		},
 		"a class may not be raised": {
-			chatBody, []func(*http.Request){header("Authorization", "Bearer sk-a"), header("Millrace-User", "u"), header("Millrace-Class", "health")},
+			chatBody,
+			[]func(*http.Request){header("Authorization", "Bearer sk-a"), header("Millrace-User", "u"), header("Millrace-Class", "health")},
 			flow.Key{Class: flow.Chat, Tenant: "acme", User: "u"},
 		},
 		"a class may not be made up": {
-			chatBody, []func(*http.Request){header("Authorization", "Bearer sk-a"), header("Millrace-User", "u"), header("Millrace-Class", "mine")},
+			chatBody,
+			[]func(*http.Request){header("Authorization", "Bearer sk-a"), header("Millrace-User", "u"), header("Millrace-Class", "mine")},
 			flow.Key{Class: flow.Chat, Tenant: "acme", User: "u"},
 		},
 		"the class of the key": {
-			chatBody, []func(*http.Request){header("Authorization", "Bearer sk-b"), header("Millrace-User", "u"), header("Millrace-Class", "chat")},
+			chatBody,
+			[]func(*http.Request){header("Authorization", "Bearer sk-b"), header("Millrace-User", "u"), header("Millrace-Class", "chat")},
 			flow.Key{Class: flow.Analysis, Tenant: "beta", User: "u"},
 		},
 		"forwarding headers say nothing": {
-			chatBody, []func(*http.Request){header("Authorization", "Bearer sk-a"), header("X-Forwarded-For", "1.2.3.4"), header("Millrace-Tenant", "beta")},
+			chatBody,
+			[]func(*http.Request){header("Authorization", "Bearer sk-a"), header("X-Forwarded-For", "1.2.3.4"), header("Millrace-Tenant", "beta")},
 			flow.Key{Class: flow.Chat, Tenant: "acme", User: "d1e4bea5c6b0da1c"},
 		},
 	}

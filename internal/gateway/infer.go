@@ -44,7 +44,7 @@ func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, op llm.Operation
 		g.buffers.put(req.Call.Body)
 	}
 	if re.truncated {
-		panic(http.ErrAbortHandler) // a body cut short must not look whole
+		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http cuts the connection: a body cut short must not look whole
 	}
 }
 

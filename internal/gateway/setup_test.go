@@ -171,8 +171,10 @@ func (w *world) serve(t testing.TB) *http.Client {
 	return client
 }
 
-const chatBody = `{"model":"m","messages":[{"role":"user","content":"hi"}]}`
-const streamBody = `{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}`
+const (
+	chatBody   = `{"model":"m","messages":[{"role":"user","content":"hi"}]}`
+	streamBody = `{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}`
+)
 
 // post sends a body to a path; edits change the request before.
 func post(t testing.TB, client *http.Client, path, body string, edits ...func(*http.Request)) *http.Response {

@@ -39,6 +39,7 @@ func others(t *testing.T, users int, perMinute float64, change func(*load.Option
 // TestGreedy: who asks far more than his share slows those who keep to two thirds of
 // theirs by at most 1.3 at p95.
 func TestGreedy(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		users  int

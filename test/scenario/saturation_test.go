@@ -20,12 +20,12 @@ type saturated struct {
 	blind  bool // the judge tells nothing in headers
 	users  int
 	tokens int
-	answer time.Duration
 }
 
 // TestSaturation: with every kind of window, and with requests or tokens binding, no user
 // sees an error, the provider refuses nothing, and at least 97 % of the quota is used.
 func TestSaturation(t *testing.T) {
+	t.Parallel()
 	for _, c := range []saturated{
 		{name: "bucket, tokens bind, 40 users", window: "bucket", kind: quota.Bucket, burst: 6 * time.Second, told: true, users: 40, tokens: 6000},
 		{name: "bucket, tokens bind, 200 users", window: "bucket", kind: quota.Bucket, burst: 6 * time.Second, told: true, users: 200, tokens: 6000},
@@ -107,6 +107,7 @@ func TestSeatsBind(t *testing.T) {
 
 // TestFair: users who ask alike are served alike, measured until each has 20 answers.
 func TestFair(t *testing.T) {
+	t.Parallel()
 	for name, users := range map[string]int{"40 users": 40, "200 users": 200} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -12,6 +12,7 @@ import (
 // TestUnknownBucket: the provider's bucket is smaller than the minute that the gateway is
 // told, and no header says so. It is learned from a few refusals, which no user sees.
 func TestUnknownBucket(t *testing.T) {
+	t.Parallel()
 	for name, burst := range map[string]time.Duration{"6 s": 6 * time.Second, "1 s": time.Second} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -41,8 +41,10 @@ func BenchmarkAnswer(b *testing.B) {
 		`"},"finish_reason":"stop"}],"usage":{"prompt_tokens":31,"completion_tokens":9,"total_tokens":40}}`)
 	trip := roundTrip(func(r *http.Request) (*http.Response, error) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		return &http.Response{StatusCode: 200, ContentLength: int64(len(body)),
-			Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body))}, nil
+		return &http.Response{
+			StatusCode: 200, ContentLength: int64(len(body)),
+			Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)),
+		}, nil
 	})
 	c := client(b, Options{Transport: trip, Key: "sk-0123456789"})
 	call := &llm.Call{Model: "n", Body: []byte(`{"model":"m","messages":[{"role":"user","content":"hi"}]}`)}

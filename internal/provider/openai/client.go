@@ -157,7 +157,7 @@ func (c *Client) Do(ctx context.Context, call *llm.Call) (*llm.Answer, error) {
 	if !ok {
 		return nil, notSpoken(call.Operation)
 	}
-	s, resp, err := c.open(ctx, c.request(target, call), u)
+	s, resp, err := c.open(ctx, c.request(target, call), u) //nolint:bodyclose // the answer closes it, or refusal
 	if err != nil {
 		return nil, err
 	}

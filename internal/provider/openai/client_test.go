@@ -101,7 +101,11 @@ func TestI5ErrorFrameIsMasked(t *testing.T) {
 	if err != nil || strings.Contains(string(piece), raw) || len(piece) != len(wire) {
 		t.Errorf("I5: the key reaches the client, or the frame does not: %q, %v", piece, err)
 	}
-	if _, err = a.Body.Next(); strings.Contains(fmt.Sprintf("%s %s", err, err.(*llm.Error).Body), raw) {
+	if _, err = a.Body.Next(); strings.Contains(fmt.Sprintf("%s %s", err, func() *llm.Error {
+		target := &llm.Error{}
+		_ = errors.As(err, &target)
+		return target
+	}().Body), raw) {
 		t.Errorf("I5: the key is in the error: %v", err)
 	}
 }

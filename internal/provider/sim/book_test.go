@@ -260,7 +260,8 @@ func TestI5StatsEqualTheLog(t *testing.T) {
 		p := newProvider(t, Options{
 			Seed: 5, Limits: Limits{Requests: 300, Tokens: 40_000, Seats: 6}, Latency: Latency{Total: time.Second, Sigma: 0.4},
 			Faults: []Fault{
-				{Kind: FaultStatus, Status: 500, Probability: 0.1}, {Kind: FaultCut, Probability: 0.1, AfterChunks: 3},
+				{Kind: FaultStatus, Status: 500, Probability: 0.1},
+				{Kind: FaultCut, Probability: 0.1, AfterChunks: 3},
 				{Kind: FaultHang, Every: 50},
 			},
 		})

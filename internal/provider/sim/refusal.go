@@ -43,6 +43,7 @@ func (p *Provider) refuseLimit(d *denial, model string) refusal {
 		r.kind, r.code = "requests", codeSlowDown
 		r.message = slowDownMessage
 		return r
+	case dimTokens, dimInput, dimOutput, dimDayTokens:
 	}
 	where := fmt.Sprintf("%s in organization org-sim on %s: Limit %d, ", model, dimensionLabels[d.dim], d.limit)
 	if d.tooLarge {

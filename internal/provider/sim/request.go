@@ -46,11 +46,11 @@ type input struct {
 }
 
 var (
-	errJSON     = errors.New("We could not parse the JSON body of your request.")
+	errJSON     = errors.New("We could not parse the JSON body of your request.") //nolint:staticcheck // the provider ends its sentence so
 	errModel    = errors.New("you must provide a model parameter")
-	errMessages = errors.New("Missing required parameter: 'messages'.")
-	errPrompt   = errors.New("Missing required parameter: 'prompt'.")
-	errInput    = errors.New("Missing required parameter: 'input'.")
+	errMessages = errors.New("Missing required parameter: 'messages'.") //nolint:staticcheck // the provider ends its sentence so
+	errPrompt   = errors.New("Missing required parameter: 'prompt'.")   //nolint:staticcheck // the provider ends its sentence so
+	errInput    = errors.New("Missing required parameter: 'input'.")    //nolint:staticcheck // the provider ends its sentence so
 )
 
 const (
@@ -228,8 +228,8 @@ func (r *request) addText(raw []byte, escaped bool) {
 	r.chars += runes
 	r.size += size
 	r.hash = mix(r.hash, hashText(raw))
-	if i := bytes.Index(raw, []byte("ECHO:")); i >= 0 {
-		r.echo = echoWord(raw[i+len("ECHO:"):])
+	if _, after, ok := bytes.Cut(raw, []byte("ECHO:")); ok {
+		r.echo = echoWord(after)
 	}
 	r.feedback = r.feedback || bytes.Contains(raw, []byte("feedback"))
 	r.json = r.json || bytes.Contains(raw, []byte("JSON"))

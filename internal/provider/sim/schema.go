@@ -88,7 +88,7 @@ func (g *generator) resolve(ref string) []byte {
 	}
 	g.work += len(g.root)
 	at := g.root
-	for _, step := range strings.Split(strings.TrimPrefix(path, "/"), "/") {
+	for step := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 		if step != "" {
 			at = member(at, strings.NewReplacer("~1", "/", "~0", "~").Replace(step))
 		}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -156,9 +157,7 @@ func (b *books) stats() Stats {
 	for code, n := range t.statuses {
 		s.Statuses[strconv.Itoa(code)] = n
 	}
-	for name, n := range t.faults {
-		s.Faults[name] = n
-	}
+	maps.Copy(s.Faults, t.faults)
 	for _, l := range b.limits {
 		s.Limits = append(s.Limits, l.stats(now-t.zero))
 	}
