@@ -139,9 +139,9 @@ func serveSim(ctx context.Context, listener net.Listener, handler http.Handler) 
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), simDrain)
 	defer cancel()
 	if server.Shutdown(grace) != nil { // hung answers are cut off
-		_ = server.Close() //nolint:errcheck // it is over either way
+		_ = server.Close()
 	}
-	<-done
+	<-done //nolint:errcheck // that it was closed
 	return nil
 }
 

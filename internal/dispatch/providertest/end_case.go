@@ -3,6 +3,7 @@ package providertest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"testing"
@@ -107,7 +108,7 @@ func (s suite) closeIsFinal(t *testing.T) {
 		if err := a.Body.Close(); err != nil {
 			t.Errorf("I8: %s: closing twice: %v", name, err)
 		}
-		if piece, err := a.Body.Next(); err == nil || err == io.EOF {
+		if piece, err := a.Body.Next(); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("I8: %s: Next after Close returned %q, %v; want an error", name, piece, err)
 		}
 		if a.Body.Usage() != x.Usage || a.Body.Counted() != x.Counted {

@@ -89,7 +89,7 @@ func (x *exchange) hang() {
 // cut closes the connection: this panic is how net/http is told to.
 func (x *exchange) cut() {
 	_ = http.NewResponseController(x.w).Flush()
-	panic(http.ErrAbortHandler)
+	panic(http.ErrAbortHandler) //nolint:forbidigo // net/http asks for it
 }
 
 func (x *exchange) appendReply(b []byte) []byte {
