@@ -14,7 +14,7 @@ type Start uint8
 // The starts.
 const (
 	Fresh   Start = iota // nothing was sent in the last span
-	Unknown              // a predecessor may have spent everything
+	Unknown              // a predecessor may have spent everything, of spans up to an hour
 )
 
 // Options configure a Quota. The zero value allows everything.
@@ -83,7 +83,7 @@ func New(now time.Time, o Options) (*Quota, error) {
 	t := q.tick(now)
 	for i, l := range o.Limits {
 		q.windows = append(q.windows, newWindow(t, q.offset, l.withDefaults(), o.Ramp))
-		if o.Start == Unknown {
+		if o.Start == Unknown && q.windows[i].span <= assumable {
 			q.windows[i].assumeSpent(t)
 		}
 		if p := q.primary[l.Dim]; p < 0 || q.windows[i].span < q.windows[p].span {

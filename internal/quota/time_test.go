@@ -251,3 +251,14 @@ func TestAbsurdInput(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownDayStartsFresh: after a crash a minute is waited for, a day is not.
+func TestUnknownDayStartsFresh(t *testing.T) {
+	q := mustNew(t, start, Options{Start: Unknown, Limits: []Limit{
+		{Dim: Requests, Max: 60, Kind: Sliding}, {Dim: Requests, Max: 1000, Span: 24 * time.Hour, Kind: Sliding},
+	}})
+	at, _ := q.Next(start, Amount{Requests: 1})
+	if wait := at.Sub(start); wait < time.Minute || wait > 2*time.Minute {
+		t.Errorf("the first request waits %v, want about a minute", wait)
+	}
+}

@@ -264,6 +264,10 @@ func (w *window) forget(since, n int64) {
 	}
 }
 
+// assumable is the longest span that is taken as spent where nothing is known. To stand
+// still for a day after a crash is worse than a 429, which tells what is left of the day.
+const assumable = int64(time.Hour)
+
 // assumeSpent starts the window as a predecessor may have left it at worst.
 func (w *window) assumeSpent(t int64) {
 	switch {
