@@ -158,7 +158,7 @@ func (g *Gate) Step(now time.Time, ev Event) []Action {
 	case Arrive:
 		g.arrive(now, ev.ID, ev.Ask)
 	case Leave:
-		g.leave(now, ev.ID)
+		g.leave(ev.ID)
 	case Settle:
 		g.settle(now, ev.ID, ev.Result)
 	case Again:
@@ -290,7 +290,7 @@ func (g *Gate) quote(now time.Time, e *entry) *Refusal {
 }
 
 // leave takes a request out of the queue, if it still waits.
-func (g *Gate) leave(_ time.Time, id uint64) {
+func (g *Gate) leave(id uint64) {
 	e := g.entries[id]
 	if e == nil || e.state != queued {
 		g.late++
