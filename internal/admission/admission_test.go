@@ -159,26 +159,49 @@ func impatient(c *Controller, i int) {
 	}
 }
 
-// TestI4PoolsAreApart: upstreams that no route connects do not share a queue.
-func TestI4PoolsAreApart(t *testing.T) {
+// TestI4GroupsAreApart: upstreams that no route connects do not share a queue, but
+// a class's rate holds for all of them together.
+func TestI4GroupsAreApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newController(t, []gate.Upstream{upstream("a", 60, 1), upstream("b", 60, 1), upstream("c", 60, 1)},
-			gate.Route{Upstreams: []int{0, 2}}, gate.Route{Upstreams: []int{1}})
-		if len(c.pools) != 2 {
-			t.Fatalf("%d pools, want 2", len(c.pools))
-		}
-		c.pools[0].mu.Lock() // somebody is busy in the other pool
-		defer c.pools[0].mu.Unlock()
-		ticket, err := c.Enter(ask(1, "u"))
+		c, err := New(Options{
+			Upstreams: []gate.Upstream{upstream("a", 60, 1), upstream("b", 60, 1), upstream("c", 60, 1)},
+			Routes:    []gate.Route{{Upstreams: []int{0, 2}}, {Upstreams: []int{1}}},
+			Classes:   []gate.Class{{Name: flow.Analysis, Rate: gate.Rate{Max: 1, Per: time.Minute}}},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		<-ticket.Ready()
-		grant, err := ticket.Grant()
-		if err != nil || grant.Upstream != 1 {
+		defer c.Close()
+		enter := func(a Ask) *Ticket {
+			t.Helper()
+			ticket, err := c.Enter(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ticket
+		}
+		first := enter(ask(0, "u"))
+		<-first.Ready()
+		behind := enter(ask(0, "u")) // waits for the only seat of a
+		defer behind.Leave()
+		other := ask(1, "u")
+		other.Flow.Class = flow.Analysis
+		elsewhere := enter(other)
+		<-elsewhere.Ready()
+		if grant, err := elsewhere.Grant(); err != nil || grant.Upstream != 1 {
 			t.Fatalf("granted upstream %d, %v; want 1", grant.Upstream, err)
 		}
-		ticket.Settle(Result{Sent: true})
+		elsewhere.Settle(Result{Sent: true})
+		first.Settle(Result{Sent: true})
+		again := ask(0, "v")
+		again.Flow.Class = flow.Analysis
+		begun := time.Now()
+		limited := enter(again)
+		<-limited.Ready()
+		if waited := time.Since(begun); waited < 59*time.Second {
+			t.Errorf("the class started twice within %s, on two groups of upstreams", waited)
+		}
+		limited.Settle(Result{Sent: true})
 	})
 }
 

@@ -1,11 +1,9 @@
 package admission
 
 import (
-	"errors"
-	"fmt"
+	"sync"
 	"time"
 
-	"github.com/millrace/millrace/internal/estimate"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
 )
@@ -26,173 +24,180 @@ type (
 )
 
 // Options configure a Controller.
-type Options struct {
-	Upstreams []gate.Upstream
-	Routes    []gate.Route
-	Classes   []gate.Class
-	MaxQueue  int              // requests waiting per pool; 0 means gate.DefaultMaxQueue
-	MaxFlow   int              // requests waiting per flow; 0 means gate.DefaultMaxFlow
-	Hold      time.Duration    // longest wait of a request that names none; 0 means gate.DefaultHold
-	Attempts  int              // attempts per request; 0 means gate.DefaultAttempts
-	Estimate  estimate.Options // how sizes are predicted
-}
+type Options = gate.Options
 
-// Controller admits requests to all pools.
+// Controller admits requests to all upstreams.
 type Controller struct {
-	pools  []*pool
-	routes []place // by route
-	homes  []place // by upstream
-}
-
-// place is a route or upstream within its pool.
-type place struct {
-	pool  *pool
-	index int
+	mu      sync.Mutex
+	gate    *gate.Gate
+	tickets map[uint64]*Ticket
+	lastID  uint64
+	timer   *time.Timer
+	wake    time.Time // for which the timer is set; zero when it is not
+	closed  bool
 }
 
 // New returns a controller that admits at once. It fails if the options are wrong.
 func New(o Options) (*Controller, error) {
-	if err := check(o); err != nil {
+	g, err := gate.New(time.Now(), o)
+	if err != nil {
 		return nil, err
 	}
-	c := &Controller{routes: make([]place, len(o.Routes)), homes: make([]place, len(o.Upstreams))}
-	now := time.Now()
-	for _, members := range components(o) {
-		p, err := newPool(now, o, members)
-		if err != nil {
-			return nil, err
-		}
-		c.pools = append(c.pools, p)
-		for local, global := range p.upstreams {
-			c.homes[global] = place{p, local}
-		}
-		for local, global := range p.routes {
-			c.routes[global] = place{p, local}
-		}
-	}
+	c := &Controller{gate: g, tickets: make(map[uint64]*Ticket)}
+	c.timer = time.AfterFunc(time.Hour, c.alarm)
+	c.timer.Stop()
 	return c, nil
 }
 
-// check validates as the gate does, before routes are split over pools.
-func check(o Options) error {
-	return gate.Options{
-		Upstreams: o.Upstreams, Routes: o.Routes, Classes: o.Classes,
-		MaxQueue: o.MaxQueue, MaxFlow: o.MaxFlow, Hold: o.Hold, Attempts: o.Attempts,
-	}.Validate()
-}
-
-// components groups upstreams that routes connect; each group is a pool.
-func components(o Options) [][]int {
-	group := make([]int, len(o.Upstreams))
-	for i := range group {
-		group[i] = i
+// Reconfigure changes the options while requests wait and run; see
+// gate.Gate.Reconfigure. If it fails nothing has changed.
+func (c *Controller) Reconfigure(o Options) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.gate.Reconfigure(time.Now(), o); err != nil {
+		return err
 	}
-	find := func(i int) int {
-		for group[i] != i {
-			i = group[i]
-		}
-		return i
-	}
-	for _, r := range o.Routes {
-		for _, u := range r.Upstreams[1:] {
-			group[find(u)] = find(r.Upstreams[0])
-		}
-	}
-	members := make([][]int, len(group))
-	for i := range group {
-		root := find(i)
-		members[root] = append(members[root], i)
-	}
-	var pools [][]int
-	for _, m := range members {
-		if len(m) > 0 {
-			pools = append(pools, m)
-		}
-	}
-	return pools
+	c.step(gate.Event{Kind: gate.Wake})
+	return nil
 }
 
 // Enter puts a request into the queue, or grants it an attempt at once. The error
 // is a *Refusal.
 func (c *Controller) Enter(a Ask) (*Ticket, error) {
-	if a.Route < 0 || a.Route >= len(c.routes) {
-		return nil, &Refusal{Err: flow.ErrNoUpstream, Detail: fmt.Sprintf("there is no route %d", a.Route)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, &Refusal{Err: flow.ErrDraining, RetryAfter: time.Second}
 	}
-	at := c.routes[a.Route]
-	a.Route = at.index
-	return at.pool.enter(&a)
+	c.lastID++
+	t := &Ticket{control: c, id: c.lastID, ready: make(chan struct{}, 1)}
+	c.tickets[t.id] = t
+	c.step(gate.Event{Kind: gate.Arrive, ID: t.id, Ask: &a})
+	if t.refusal != nil && t.state == ended {
+		return nil, t.refusal
+	}
+	return t, nil
+}
+
+// step drives the gate by one event and hands out what it says. mu is held.
+func (c *Controller) step(ev gate.Event) {
+	now := time.Now()
+	for _, a := range c.gate.Step(now, ev) {
+		t := c.tickets[a.ID]
+		if t == nil {
+			continue
+		}
+		if a.Kind == gate.Dispatch {
+			t.state, t.grant = granted, a.Grant
+		} else {
+			t.state, t.refusal = ended, a.Refusal
+			delete(c.tickets, a.ID)
+		}
+		t.signal()
+	}
+	c.arm(now)
+}
+
+// arm sets the timer for the gate's next wake-up. mu is held.
+func (c *Controller) arm(now time.Time) {
+	at := c.gate.Wake()
+	if c.closed {
+		at = time.Time{}
+	}
+	if at.Equal(c.wake) {
+		return
+	}
+	c.wake = at
+	if at.IsZero() {
+		c.timer.Stop()
+		return
+	}
+	c.timer.Reset(max(at.Sub(now), 0))
+}
+
+// alarm is what the timer calls.
+func (c *Controller) alarm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wake = time.Time{}
+	if !c.closed {
+		c.step(gate.Event{Kind: gate.Wake})
+	}
 }
 
 // Drain refuses newcomers from now on. What waits goes on.
 func (c *Controller) Drain() {
-	for _, p := range c.pools {
-		p.drain()
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.step(gate.Event{Kind: gate.Drain})
 }
 
-// Close evicts all that waits and stops the timers. Attempts that run may still be
+// Close evicts all that waits and stops the timer. Attempts that run may still be
 // settled.
 func (c *Controller) Close() {
-	for _, p := range c.pools {
-		p.close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.step(gate.Event{Kind: gate.Drain})
+	for id, t := range c.tickets {
+		if t.state != waiting {
+			continue
+		}
+		t.state, t.refusal = ended, &Refusal{Err: flow.ErrDrained, RetryAfter: time.Second}
+		delete(c.tickets, id)
+		c.step(gate.Event{Kind: gate.Leave, ID: id})
+		t.signal()
 	}
 }
 
-// Snapshot is the state of all pools at one moment each.
-func (c *Controller) Snapshot() Snapshot {
-	s := Snapshot{Upstreams: make([]gate.UpstreamState, len(c.homes)), Classes: make(map[flow.Class]int)}
-	for _, p := range c.pools {
-		p.snapshot(&s)
-	}
-	return s
-}
-
-// Snapshot is what the controller holds.
-type Snapshot struct {
-	Upstreams   []gate.UpstreamState // in the order of Options.Upstreams
-	Classes     map[flow.Class]int   // requests waiting, by class
-	Waiting     int                  // requests waiting in all
-	Outstanding int                  // attempts granted and not settled
-	Flows       int                  // users with something waiting or running
-	Late        int64                // events for requests that had ended
+// Snapshot is the state at one moment.
+func (c *Controller) Snapshot() gate.Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gate.Snapshot(time.Now())
 }
 
 // AppendLimits appends the state of the limits of a route's first upstream, for
 // response headers. A caller's slice makes it free of allocation.
 func (c *Controller) AppendLimits(dst []gate.Limit, route int) []gate.Limit {
-	if route < 0 || route >= len(c.routes) {
-		return dst
-	}
-	at := c.routes[route]
-	return at.pool.limits(dst, at.index)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gate.AppendLimits(dst, time.Now(), route)
 }
 
 // Ready reports whether any upstream's breaker lets requests through.
 func (c *Controller) Ready() bool {
-	for _, p := range c.pools {
-		if p.ready() {
-			return true
-		}
-	}
-	return false
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gate.Ready(time.Now())
+}
+
+// Reset closes the breakers of all upstreams and returns how many were not closed.
+func (c *Controller) Reset() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.gate.Reset(time.Now())
+	c.step(gate.Event{Kind: gate.Wake})
+	return n
 }
 
 // Save returns what a later start can resume from: windows, debts and learned
 // limits, by upstream name.
 func (c *Controller) Save() map[string]gate.Saved {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	saved := make(map[string]gate.Saved)
-	for _, p := range c.pools {
-		p.save(saved)
-	}
+	c.gate.Save(time.Now(), saved)
 	return saved
 }
 
 // Restore resumes from what Save returned. Upstreams that it does not name keep
 // their start; one whose state does not fit is reported and keeps it too.
 func (c *Controller) Restore(saved map[string]gate.Saved) error {
-	var errs []error
-	for _, p := range c.pools {
-		errs = append(errs, p.restore(saved))
-	}
-	return errors.Join(errs...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gate.Restore(time.Now(), saved)
 }

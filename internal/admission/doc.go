@@ -3,7 +3,7 @@
 //
 // # Model
 //
-// Upstreams that share routes form a pool; each pool has one gate, one lock and one
+// One gate decides for all upstreams, behind one lock and one
 // timer. A request enters with Enter and holds a Ticket: Ready tells when it was
 // granted an attempt or evicted, Settle ends the attempt, Again ends it and asks for
 // another in the same place. Nothing polls: every event (an arrival, a settlement, a
@@ -18,12 +18,14 @@
 //     is set for it.
 //   - I3 No leak: when all tickets have ended nothing is outstanding, in any window or
 //     seat, and no goroutine or timer is left after Close.
-//   - I4 Pools are apart: a request of one pool never waits for another's lock.
+//   - I4 Groups are apart: a request never waits for the turn of one that can use none
+//     of its upstreams, but for what both share: a class's rate, a tenant's limits, the
+//     bound on tasks.
 //
 // # Concurrency
 //
-// All methods may be called from any goroutine. A pool's lock guards its gate and its
-// tickets; it is never held while blocking or calling out.
+// All methods may be called from any goroutine. The controller's lock guards the gate and
+// the tickets; it is never held while blocking or calling out.
 //
 // # Failure
 //

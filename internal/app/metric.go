@@ -28,7 +28,7 @@ func promOptions(c *config.Config, control *admission.Controller) prom.Options {
 }
 
 // gauges are what one snapshot of admission shows.
-func gauges(s admission.Snapshot) []prom.Gauge {
+func gauges(s gate.Snapshot) []prom.Gauge {
 	all := []prom.Gauge{
 		{Name: "attempts_outstanding", Help: "Attempts granted and not settled.", Value: float64(s.Outstanding)},
 		{Name: "flows_active", Help: "Users with something waiting or running.", Value: float64(s.Flows)},

@@ -45,6 +45,7 @@ var Floors = []Floor{
 			{
 				"internal/quota", "internal/fairqueue", "internal/estimate",
 				"internal/breaker", "internal/backoff", "internal/event",
+				"internal/task", "internal/coalesce", "internal/respcache", "internal/field",
 			},
 			{"internal/gate"},
 		},
@@ -53,7 +54,10 @@ var Floors = []Floor{
 	},
 	{
 		Name: adapter, Does: "the outside world: one package per protocol, store or sink",
-		Ranks:   [][]string{{"internal/provider/openai", "internal/provider/sim", "internal/sink/prom", "internal/sink/ring"}},
+		Ranks: [][]string{{
+			"internal/provider/openai", "internal/provider/sim", "internal/sink/prom", "internal/sink/ring",
+			"internal/store/memory",
+		}},
 		Imports: []string{vocabulary, mechanism},
 		Vendor:  true,
 	},
@@ -63,13 +67,13 @@ var Floors = []Floor{
 		Imports: []string{vocabulary, mechanism},
 	},
 	{
-		Name: execution, Does: "route, attempt, relay, settle",
-		Ranks:   [][]string{{"internal/dispatch"}},
+		Name: execution, Does: "route, attempt, relay, settle; tasks",
+		Ranks:   [][]string{{"internal/dispatch", "internal/runner"}},
 		Imports: []string{vocabulary, mechanism, control},
 	},
 	{
 		Name: edge, Does: "HTTP for programs, and the users of a load test",
-		Ranks:   [][]string{{"internal/gateway", "internal/load"}},
+		Ranks:   [][]string{{"internal/gateway", "internal/endpoint", "internal/load"}},
 		Imports: []string{vocabulary, mechanism, control, execution},
 	},
 	{
@@ -104,6 +108,7 @@ var vendorAllowed = map[string]map[string]string{
 // them, each with its reason.
 var stdAllowed = map[string]map[string]string{
 	"internal/llm":     {"net/http": "http.Header is part of the vocabulary"},
+	"internal/task":    {"net/http": "a task keeps the headers its request needs"},
 	"internal/backoff": {"net/http": "reads Retry-After out of an http.Header"},
 }
 

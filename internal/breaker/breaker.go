@@ -131,6 +131,20 @@ func (b *Breaker) Done(now time.Time, p Pass, kind llm.ErrorKind) {
 	b.judge(now, kind.Faulty())
 }
 
+// Reconfigure changes the options; the state and what was counted stay. Another
+// window counts from now on.
+func (b *Breaker) Reconfigure(o Options) {
+	o = o.withDefaults()
+	if o.Window != b.o.Window {
+		b.window = window{width: o.Window / slots}
+	}
+	for len(b.probes) < o.Probes {
+		b.probes = append(b.probes, probe{})
+	}
+	b.probes = b.probes[:o.Probes]
+	b.o = o
+}
+
 // Trip opens the breaker by hand, for the full open time.
 func (b *Breaker) Trip(now time.Time) {
 	b.begin(now)

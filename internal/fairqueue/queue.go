@@ -255,6 +255,35 @@ func (q *Queue) Settle(it *Item, actual float64) {
 	u.update(false)
 }
 
+// Transfer makes a dispatched request that of another flow: the one gets back what
+// it was charged, the other pays.
+func (q *Queue) Transfer(it *Item, key flow.Key) {
+	q.Settle(it, 0)
+	u := q.user(key)
+	it.flow = u
+	for n := u; n.parent != nil; n = n.parent {
+		if n.place == idle {
+			n.start = max(n.start, n.parent.entrance()) // or the charge would be lost in the past
+		}
+		n.inflight++
+	}
+	u.serve(it.Cost)
+	u.update(false)
+}
+
+// Each calls visit for every waiting request of a flow, in no order.
+func (q *Queue) Each(key flow.Key, visit func(*Item)) {
+	n := q.root
+	for _, name := range [...]string{string(key.Class), key.Tenant, key.User} {
+		if n = n.children[name]; n == nil {
+			return
+		}
+	}
+	for _, it := range n.items {
+		visit(it)
+	}
+}
+
 // Resume puts the flow of a parked request back into the order, with its tag.
 func (q *Queue) Resume(it *Item) {
 	if u := it.flow; u.stopped {

@@ -83,6 +83,7 @@ var (
 	ErrNoUpstream = fmt.Errorf("%w: no upstream can take this request", ErrRefused)
 	ErrHold       = fmt.Errorf("%w: the hold ended before its turn came", ErrEvicted)
 	ErrCanceled   = fmt.Errorf("%w: the client left", ErrEvicted)
+	ErrReplaced   = fmt.Errorf("%w: a retry of the same request took its place", ErrEvicted)
 	ErrDrained    = fmt.Errorf("%w: the gateway shut down", ErrEvicted)
 )
 
@@ -101,4 +102,5 @@ const (
 	ReasonRate     Reason = "rate"     // the class's own rate
 	ReasonBreaker  Reason = "breaker"  // every upstream's breaker is open
 	ReasonRamp     Reason = "ramp"     // slow start after idle
+	ReasonTasks    Reason = "tasks"    // the gateway's own bound on tasks at a time
 )

@@ -1,4 +1,4 @@
-// Package gate decides, for one pool of upstreams, who runs now, who waits, who
+// Package gate decides, for all upstreams, who runs now, who waits, who
 // is refused, and when to look again: one state machine that the gateway drives
 // in real time, and the planner and the tests drive in virtual time.
 //
@@ -10,7 +10,9 @@
 // dispatch a request to an upstream, refuse it, evict it. Wake() says when the next
 // step is due if no event comes before.
 //
-// A request waits in the fair queue (package fairqueue) with a cost in seconds of
+// Upstreams that routes connect form a pool with one queue; what pools share are the
+// rates of classes, the limits of tenants and the bound on tasks. A request waits in
+// the fair queue (package fairqueue) with a cost in seconds of
 // the bottleneck quota of the upstreams its route may use. A search through the
 // heads in the fair order asks the breaker and the quota windows of these
 // upstreams; what fits reserves all its dimensions and one seat at once and is
@@ -41,6 +43,10 @@
 //   - I7 Bounds: no newcomer is let in while MaxQueue wait in all, or MaxFlow in its
 //     flow. Who comes back after a failed attempt keeps the place it had.
 //   - I8 Honest: the quoted p90 holds for 87 to 93 of 100 requests that waited.
+//   - I9 Tenants: no span of a tenant's rates holds more than they allow, and no more
+//     of its requests run at a time than it has seats; who waits for that blocks nobody.
+//   - I10 Tasks: no more requests that are tasks run at a time than Options.Tasks.
+//   - I11 Reload: Reconfigure forgets nothing that was used, learned or promised.
 //
 // # Concurrency
 //

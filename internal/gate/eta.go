@@ -53,7 +53,7 @@ func seconds(s float64) time.Duration {
 // expect is the wait in seconds that the fluid model foresees for a waiting
 // entry, and its position.
 func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64) {
-	position, work := g.queue.Ahead(&e.item)
+	position, work := e.pool.queue.Ahead(&e.item)
 	wait = max(work-e.item.Cost, 0)
 	if u := g.primary(now, e); u >= 0 {
 		if at, _ := g.upstreams[u].quota.Next(now, g.need(u, e)); at.After(now) {
@@ -67,11 +67,12 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64) {
 	}
 	if at := e.class.starts.at(); at.After(now) {
 		// Of those before it only its own class counts.
-		mine, _ := g.queue.Waiting(e.ask.Flow)
+		mine, _ := e.pool.queue.Waiting(e.ask.Flow)
 		r := e.class.rate
 		before := float64(max(min(position, mine)-1, 0))
 		wait = max(wait, at.Sub(now).Seconds()+before*r.Per.Seconds()/float64(r.Max))
 	}
+	wait = max(wait, e.tenant.expect(now, e, position))
 	return position, wait
 }
 

@@ -15,19 +15,21 @@ type EventKind uint8
 
 // The events.
 const (
-	Wake   EventKind = iota // time passed
-	Arrive                  // Event.Ask wants to run as Event.ID
-	Leave                   // the request gives up its place
-	Settle                  // its attempt ended with Event.Result: the request is over
-	Again                   // its attempt failed with Event.Result, and it wants another
-	Drain                   // newcomers are refused from now on
+	Wake    EventKind = iota // time passed
+	Arrive                   // Event.Ask wants to run as Event.ID
+	Leave                    // the request gives up its place
+	Settle                   // its attempt ended with Event.Result: the request is over
+	Again                    // its attempt failed with Event.Result, and it wants another
+	Drain                    // newcomers are refused from now on
+	Adjust                   // the request is Event.Ask's Flow's from now on, and held until its Hold
+	Abandon                  // its client left without a word: a queued request's place is kept for a moment
 )
 
 // Event is one input of the state machine.
 type Event struct {
 	Kind   EventKind
 	ID     uint64
-	Ask    *Ask   // of Arrive
+	Ask    *Ask   // of Arrive; of Adjust, where Flow and Hold count
 	Result Result // of Settle and Again
 }
 
@@ -40,6 +42,8 @@ type Ask struct {
 	Size  llm.Size             // Input and Output are filled by the gate
 	Hold  time.Time            // the latest dispatch that still helps; zero: the class's or the pool's bound
 	Place string               // names a kept place that is resumed, and kept if the hold ends; "" for none
+	Retry bool                 // the client's own retry: it takes over an identical request of its flow that still waits
+	Task  bool                 // counts against Options.Tasks while it runs
 }
 
 // Result is how an attempt ended.

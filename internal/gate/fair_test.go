@@ -98,7 +98,7 @@ func newFairRun(t *rapid.T) *fairRun {
 // weigh gives a tenant a weight; its pairs start anew.
 func (r *fairRun) weigh(f *fairTenant, weight float64) {
 	f.weight = weight
-	r.sim.server.(*gated).gate.queue.Weigh(flow.Chat, f.key.Tenant, weight)
+	r.sim.server.(*gated).gate.pools[0].queue.Weigh(flow.Chat, f.key.Tenant, weight)
 	for _, p := range r.pairs {
 		if p.a == f || p.b == f {
 			p.together = false

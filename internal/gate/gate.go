@@ -17,22 +17,19 @@ type Gate struct {
 	options   Options
 	upstreams []upstream
 	routes    []Route
-	lines     []int // requests waiting, by route
+	lines     []int   // requests waiting, by route
+	pools     []*pool // each upstream is in one
+	homes     []*pool // by route
 	classes   map[flow.Class]*class
-	limited   []*class // those with a rate
-	queue     *fairqueue.Queue
+	limited   []*class           // those with a rate
+	tenants   map[string]*tenant // those with a quota of their own
 	estimate  *estimate.Estimator
 
 	entries map[uint64]*entry
 	places  map[string]*entry // kept places, by flow and name
 	due     dueHeap           // entries by the time at which something is due
-	parked  []*entry          // heads that only an event can help
-	turned  []*entry          // kept places whose turn came in the running search
 
-	wake     time.Time // of the last search: when a blocked head will fit
-	unpark   time.Time // when a parked head may be helped by time
-	resume   bool      // an event may have helped a parked head
-	waiting  bool      // what the quotas were last told
+	tasks    int // that run
 	draining bool
 	timed    int   // answers whose service time was learned
 	late     int64 // events for requests that were not there
@@ -41,6 +38,8 @@ type Gate struct {
 
 type upstream struct {
 	name    string
+	pool    *pool
+	options Upstream // as configured, to tell what changes
 	quota   *quota.Quota
 	breaker *breaker.Breaker
 	meter   quota.Meter
@@ -66,12 +65,14 @@ const (
 
 // entry is one request.
 type entry struct {
-	item  fairqueue.Item
-	id    uint64
-	ask   Ask
-	class *class
-	state state
-	away  bool // kept, and its turn has come: it stands in no queue
+	item   fairqueue.Item
+	id     uint64
+	ask    Ask
+	pool   *pool
+	class  *class
+	tenant *tenant // nil without a quota of its own
+	state  state
+	away   bool // kept, and its turn has come: it stands in no queue
 
 	size    llm.Size      // with the predictions
 	took    time.Duration // predicted service time
@@ -89,8 +90,10 @@ type entry struct {
 	expected  float64 // the fluid model's wait at arrival, in seconds
 	p50, p90  time.Duration
 	upstream  int
+	booked    *fairqueue.Queue // where the running attempt is charged
 	reserved  quota.Amount
 	grant     quota.Reservation
+	tenancy   quota.Reservation // of the tenant's own quota
 	pass      breaker.Pass
 	dueAt     time.Time
 	dueIndex  int
@@ -106,36 +109,16 @@ func New(now time.Time, o Options) (*Gate, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o.defaults()
 	g := &Gate{
-		options: o, routes: o.Routes, lines: make([]int, len(o.Routes)),
-		classes:  make(map[flow.Class]*class),
-		queue:    fairqueue.New(fairqueue.Options{}),
+		classes: make(map[flow.Class]*class), tenants: make(map[string]*tenant),
 		estimate: estimate.New(o.Estimate),
 		entries:  make(map[uint64]*entry),
 		places:   make(map[string]*entry),
 	}
-	for _, u := range o.Upstreams {
-		q, err := quota.New(now, u.Quota)
-		if err != nil {
-			return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
-		}
-		g.upstreams = append(g.upstreams, upstream{name: u.Name, quota: q, breaker: breaker.New(u.Breaker), meter: u.Quota.Meter})
-	}
-	for _, c := range o.Classes {
-		g.addClass(c)
+	if err := g.configure(now, o); err != nil {
+		return nil, err
 	}
 	return g, nil
-}
-
-func (g *Gate) addClass(c Class) *class {
-	k := &class{name: c.Name, rate: c.Rate, starts: newStarts(c.Rate), maxWait: c.MaxWait, quotes: newCalibration()}
-	g.classes[c.Name] = k
-	if k.starts != nil {
-		g.limited = append(g.limited, k)
-	}
-	g.queue.Weigh(c.Name, "", c.Weight)
-	return k
 }
 
 // class finds the class of a flow. One that the configuration does not name is
@@ -144,10 +127,7 @@ func (g *Gate) class(name flow.Class) *class {
 	if c := g.classes[name]; c != nil {
 		return c
 	}
-	if c := g.classes[flow.Chat]; c != nil {
-		return c
-	}
-	return g.addClass(Class{Name: flow.Chat})
+	return g.classes[flow.Chat] // configure sees to it that there is one
 }
 
 // Step changes the state by one event and returns what to do. The actions are
@@ -163,24 +143,32 @@ func (g *Gate) Step(now time.Time, ev Event) []Action {
 		g.settle(now, ev.ID, ev.Result)
 	case Again:
 		g.again(now, ev.ID, ev.Result)
+	case Adjust:
+		g.adjust(now, ev.ID, ev.Ask)
+	case Abandon:
+		g.abandon(now, ev.ID)
 	case Drain:
 		g.draining = true
 	case Wake:
 	}
 	g.expire(now)
-	g.pump(now)
+	for _, p := range g.pools {
+		if p.touched(now) {
+			p.pump(now)
+		}
+	}
 	return g.actions
 }
 
 // Wake is when the next Step is due if no event comes before; the zero time means
 // never.
 func (g *Gate) Wake() time.Time {
-	at := g.wake
+	at := time.Time{}
 	if len(g.due) > 0 {
-		at = earlier(at, g.due[0].dueAt)
+		at = g.due[0].dueAt
 	}
-	if len(g.parked) > 0 {
-		at = earlier(at, g.unpark)
+	for _, p := range g.pools {
+		at = earlier(at, p.next())
 	}
 	return at
 }
@@ -198,25 +186,31 @@ func (g *Gate) arrive(now time.Time, id uint64, ask *Ask) {
 	if e := g.adopt(now, id, ask); e != nil {
 		return
 	}
-	e := &entry{id: id, ask: *ask, class: g.class(ask.Flow.Class), arrived: now, reason: flow.ReasonTurn, dueIndex: -1}
-	e.ask.Flow.Class = e.class.name
+	e := &entry{id: id, ask: *ask, arrived: now, reason: flow.ReasonTurn, dueIndex: -1}
+	g.belong(e)
 	if refusal := g.admit(now, e); refusal != nil {
 		g.actions = append(g.actions, Action{Kind: Refuse, ID: id, Refusal: refusal})
 		return
 	}
 	e.item.Owner = e
 	e.item.Cost = g.cost(e)
+	e.pool = g.homes[e.ask.Route]
 	g.entries[id] = e
-	g.queue.Push(e.ask.Flow, &e.item, 0)
-	g.lines[e.ask.Route]++
+	e.pool.push(e)
 	if refusal := g.quote(now, e); refusal != nil {
-		g.queue.Remove(&e.item)
-		g.lines[e.ask.Route]--
+		e.pool.take(e)
 		delete(g.entries, id)
 		g.actions = append(g.actions, Action{Kind: Refuse, ID: id, Refusal: refusal})
 		return
 	}
 	g.schedule(e)
+}
+
+// belong finds the class and the tenant of an entry's flow.
+func (g *Gate) belong(e *entry) {
+	e.class = g.class(e.ask.Flow.Class)
+	e.ask.Flow.Class = e.class.name
+	e.tenant = g.tenants[e.ask.Flow.Tenant]
 }
 
 // admit checks what can be known before the request stands in the queue.
@@ -231,25 +225,44 @@ func (g *Gate) admit(now time.Time, e *entry) *Refusal {
 	if refusal := g.measure(e); refusal != nil {
 		return refusal
 	}
-	if g.queue.Len() >= g.options.MaxQueue {
-		return &Refusal{Err: flow.ErrQueueFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests wait", g.queue.Len())}
+	home := g.homes[e.ask.Route].queue
+	if waiting := g.waiting(); waiting >= g.options.MaxQueue {
+		return &Refusal{Err: flow.ErrQueueFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests wait", waiting)}
 	}
-	if _, mine := g.queue.Waiting(e.ask.Flow); mine >= g.options.MaxFlow {
+	if _, mine := home.Waiting(e.ask.Flow); mine >= g.options.MaxFlow {
 		return &Refusal{Err: flow.ErrFlowFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests wait", mine)}
 	}
-	hold := g.options.Hold
-	if e.class.maxWait > 0 {
-		hold = e.class.maxWait
-	}
-	if bound := now.Add(hold); e.ask.Hold.IsZero() || e.ask.Hold.After(bound) {
-		e.ask.Hold = bound
-	}
+	e.ask.Hold = g.held(now, e, e.ask.Hold)
 	return nil
+}
+
+// held is until when an entry may wait that asks for hold.
+func (g *Gate) held(now time.Time, e *entry, hold time.Time) time.Time {
+	most := g.options.Hold
+	if e.class.maxWait > 0 {
+		most = e.class.maxWait
+	}
+	if bound := now.Add(most); hold.IsZero() || hold.After(bound) {
+		return bound
+	}
+	return hold
+}
+
+// waiting is how many requests wait in all.
+func (g *Gate) waiting() int {
+	sum := 0
+	for _, p := range g.pools {
+		sum += p.queue.Len()
+	}
+	return sum
 }
 
 // measure notes the upstreams whose whole quota the request exceeds, and refuses it
 // if that leaves none.
 func (g *Gate) measure(e *entry) *Refusal {
+	if refusal := e.tenant.measure(e); refusal != nil {
+		return refusal
+	}
 	detail, left := "", false
 	for _, u := range g.routes[e.ask.Route].Upstreams {
 		need := g.need(u, e)
@@ -296,14 +309,14 @@ func (g *Gate) leave(id uint64) {
 		g.late++
 		return
 	}
+	e.pool.dirty = true
 	g.remove(e)
 }
 
 // remove forgets an entry that does not run.
 func (g *Gate) remove(e *entry) {
 	if !e.away {
-		g.queue.Remove(&e.item)
-		g.lines[e.ask.Route]--
+		e.pool.take(e)
 	}
 	g.forget(e)
 }

@@ -27,6 +27,10 @@ type machine struct {
 	starts  []time.Time     // dispatches of the class with a rate
 	classOf map[uint64]flow.Class
 	ready   [2]bool // breakers before the step
+	tenants map[uint64]string
+	tasks   map[uint64]bool
+	mine    []time.Time // dispatches of the limited tenant that its quota counts
+	split   bool        // the configuration in force has two groups of upstreams
 }
 
 // dispatched is one attempt.
@@ -41,39 +45,71 @@ const (
 	machineRate     = 5 // a minute, class analysis
 	machineQueue    = 8
 	machineFlow     = 5
+	machineTasks    = 3
+	machineTenant   = 8 // a minute, tenant limited
+	machinePlaces   = 2 // seats of that tenant
 )
 
-func newMachine(t *rapid.T) *machine {
+// machineOptions are those of the machine's gate. Split, no route connects its two
+// upstreams, and another limit holds for tokens.
+func machineOptions(split bool) Options {
+	tokens := int64(40_000)
+	routes := []Route{{Upstreams: []int{0}}, {Upstreams: []int{0, 1}}, {Upstreams: []int{1, 0}, Spill: true, SpillAfter: 2 * time.Second}}
+	if split {
+		tokens = 50_000
+		routes = []Route{{Upstreams: []int{0}}, {Upstreams: []int{0}}, {Upstreams: []int{1}}}
+	}
 	upstream := func(name string) Upstream {
 		return Upstream{
 			Name: name,
 			Quota: quota.Options{
 				Limits: []quota.Limit{
 					{Dim: quota.Requests, Max: machineRequests, Kind: quota.Sliding},
-					{Dim: quota.Total, Max: 40_000, Kind: quota.Bucket, Burst: 10_000},
+					{Dim: quota.Total, Max: tokens, Kind: quota.Bucket, Burst: 10_000},
 				},
 				Seats: machineSeats, Meter: exact(),
 			},
 			Breaker: breaker.Options{Failures: 3, Open: 20 * time.Second},
 		}
 	}
-	g, err := New(epoch, Options{
-		Upstreams: []Upstream{upstream("a"), upstream("b")},
-		Routes: []Route{
-			{Upstreams: []int{0}},
-			{Upstreams: []int{0, 1}},
-			{Upstreams: []int{1, 0}, Spill: true, SpillAfter: 2 * time.Second},
-		},
+	return Options{
+		Upstreams: []Upstream{upstream("a"), upstream("b")}, Routes: routes,
 		Classes:  []Class{{Name: flow.Chat, Weight: 6}, {Name: flow.Analysis, Weight: 3, Rate: Rate{Max: machineRate, Per: time.Minute}}},
+		Tenants:  []Tenant{{Name: "limited", Weight: 2, Requests: Rate{Max: machineTenant, Per: time.Minute}, Seats: machinePlaces}},
+		Tasks:    machineTasks,
 		MaxQueue: machineQueue, MaxFlow: machineFlow, Hold: 10 * time.Minute,
-	})
+	}
+}
+
+func newMachine(t *rapid.T) *machine {
+	g, err := New(epoch, machineOptions(false))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &machine{
 		gate: g, now: epoch, waiting: make(map[uint64]bool), running: make(map[uint64]int),
 		ended: make(map[uint64]bool), classOf: make(map[uint64]flow.Class),
+		tenants: make(map[uint64]string), tasks: make(map[uint64]bool),
 	}
+}
+
+// reshape puts the other configuration in force.
+func (m *machine) reshape() error {
+	m.split = !m.split
+	if err := m.gate.Reconfigure(m.now, machineOptions(m.split)); err != nil {
+		return err
+	}
+	return m.step(Event{})
+}
+
+// queued is how many requests stand in the queues, and how many of one flow.
+func (m *machine) queued(user flow.Key) (all, mine int) {
+	for _, p := range m.gate.pools {
+		all += p.queue.Len()
+		_, n := p.queue.Waiting(user)
+		mine += n
+	}
+	return all, mine
 }
 
 func (m *machine) step(ev Event) error {
@@ -109,14 +145,29 @@ func (m *machine) take(a Action) error {
 	if m.classOf[a.ID] == flow.Analysis {
 		m.starts = append(m.starts, m.now)
 	}
+	if m.tenants[a.ID] == "limited" {
+		m.mine = append(m.mine, m.now)
+	}
 	return nil
 }
 
 // check compares the books with what the gate promises.
 func (m *machine) check() error {
-	inUse := [2]int{}
-	for _, u := range m.running {
+	inUse, tasks, mine := [2]int{}, 0, 0
+	for id, u := range m.running {
 		inUse[u]++
+		if m.tasks[id] {
+			tasks++
+		}
+		if m.tenants[id] == "limited" {
+			mine++
+		}
+	}
+	if tasks > machineTasks || m.gate.tasks != tasks {
+		return fmt.Errorf("I10: %d tasks run, the gate counts %d and allows %d", tasks, m.gate.tasks, machineTasks)
+	}
+	if n := within(m.mine, m.now, time.Minute); mine > machinePlaces || n > machineTenant {
+		return fmt.Errorf("I9: %d requests of the limited tenant run, %d in a minute", mine, n)
 	}
 	for u := range inUse {
 		if inUse[u] > machineSeats {
@@ -133,7 +184,7 @@ func (m *machine) check() error {
 	if n := within(m.starts, m.now, time.Minute); n > machineRate {
 		return fmt.Errorf("I5: %d starts of class analysis in a minute", n)
 	}
-	if n := m.gate.queue.Len(); n != len(m.waiting) {
+	if n, _ := m.queued(flow.Key{}); n != len(m.waiting) {
 		return fmt.Errorf("I7: the queue holds %d, %d wait", n, len(m.waiting))
 	}
 	if wake := m.gate.Wake(); len(m.waiting) > 0 && wake.IsZero() && len(m.running) == 0 {
@@ -154,19 +205,22 @@ func (m *machine) arrive(t *rapid.T) error {
 	m.lastID++
 	class := rapid.SampledFrom([]flow.Class{flow.Chat, flow.Chat, flow.Analysis}).Draw(t, "class")
 	m.waiting[m.lastID], m.classOf[m.lastID] = true, class
-	before := m.gate.queue.Len()
-	user := flow.Key{Class: class, Tenant: "t", User: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "user")}
-	_, mine := m.gate.queue.Waiting(user)
+	m.tenants[m.lastID] = rapid.SampledFrom([]string{"t", "t", "limited"}).Draw(t, "tenant")
+	m.tasks[m.lastID] = rapid.Bool().Draw(t, "task")
+	user := flow.Key{Class: class, Tenant: m.tenants[m.lastID], User: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "user")}
+	before, mine := m.queued(user)
 	err := m.step(Event{Kind: Arrive, ID: m.lastID, Ask: &Ask{
 		Route: rapid.IntRange(0, 2).Draw(t, "route"),
 		Flow:  user,
 		Size:  llm.Size{TextBytes: int64(rapid.SampledFrom([]int{400, 8000, 36_000, 60_000}).Draw(t, "bytes"))},
+		Task:  m.tasks[m.lastID],
 		Hold:  m.now.Add(time.Duration(rapid.IntRange(1, 400).Draw(t, "hold")) * time.Second),
 	}})
-	if after := m.gate.queue.Len(); after > before && after > machineQueue {
+	after, now := m.queued(user)
+	if after > before && after > machineQueue {
 		return fmt.Errorf("I7: a newcomer made the queue %d long, the bound is %d", after, machineQueue)
 	}
-	if _, now := m.gate.queue.Waiting(user); now > mine && now > machineFlow {
+	if now > mine && now > machineFlow {
 		return fmt.Errorf("I7: a newcomer made its flow %d long, the bound is %d", now, machineFlow)
 	}
 	return err
@@ -210,6 +264,9 @@ func (m *machine) settle(t *rapid.T) error {
 	if !r.Sent || r.Kind == llm.KindThrottle { // the upstream counts nothing
 		last := m.latest(u, id)
 		m.sent[u] = slices.DeleteFunc(m.sent[u], func(d dispatched) bool { return d.id == id && d.at.Equal(last) })
+		if i := slices.IndexFunc(m.mine, last.Equal); i >= 0 && m.tenants[id] == "limited" {
+			m.mine = slices.Delete(m.mine, i, i+1)
+		}
 	}
 	if r.Kind.Fallback() || r.Kind == llm.KindThrottle {
 		m.waiting[id] = true
@@ -251,11 +308,11 @@ func (m *machine) pass(d time.Duration) error {
 		if wake.After(m.now) {
 			m.now = wake
 		}
-		before := m.gate.queue.Len()
+		before, _ := m.queued(flow.Key{})
 		if err := m.step(Event{}); err != nil {
 			return err
 		}
-		if again := m.gate.Wake(); again.Equal(wake) && m.gate.queue.Len() == before {
+		if after, _ := m.queued(flow.Key{}); m.gate.Wake().Equal(wake) && after == before {
 			return fmt.Errorf("I6: the wake-up at %v did nothing and stands", wake.Sub(epoch))
 		}
 	}
@@ -269,7 +326,9 @@ func TestI1Exact(t *testing.T) {
 		m := newMachine(t)
 		for range rapid.IntRange(20, 150).Draw(t, "steps") {
 			var err error
-			switch rapid.IntRange(0, 9).Draw(t, "op") {
+			switch rapid.IntRange(0, 10).Draw(t, "op") {
+			case 10:
+				err = m.reshape()
 			case 0, 1, 2, 3:
 				err = m.arrive(t)
 			case 4, 5, 6:

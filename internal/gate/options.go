@@ -40,6 +40,8 @@ type Options struct {
 	Upstreams []Upstream
 	Routes    []Route
 	Classes   []Class
+	Tenants   []Tenant         // those with a weight or limits of their own
+	Tasks     int              // requests with Ask.Task that run at a time; 0 means unlimited
 	MaxQueue  int              // requests waiting in all; 0 means DefaultMaxQueue
 	MaxFlow   int              // requests waiting per flow; 0 means DefaultMaxFlow
 	Hold      time.Duration    // longest wait of a request that names none; 0 means DefaultHold
@@ -52,6 +54,7 @@ type Upstream struct {
 	Name    string
 	Quota   quota.Options
 	Breaker breaker.Options
+	Retired bool // removed from the configuration: it only finishes what runs there
 }
 
 // Route is an ordered list of upstreams, as indices into Options.Upstreams.
@@ -62,6 +65,7 @@ type Route struct {
 	// upstreams serve only after a failure, or while the breakers before them are open.
 	Spill      bool
 	SpillAfter time.Duration
+	Retired    bool // removed from the configuration: it only serves what waits there
 }
 
 // Class is a kind of work. Requests of an unknown class run with weight 1 and no
@@ -111,7 +115,10 @@ func (o Options) Validate() error {
 	for _, c := range o.Classes {
 		errs = append(errs, c.validate())
 	}
-	if o.MaxQueue < 0 || o.MaxFlow < 0 || o.Hold < 0 || o.Attempts < 0 {
+	for _, t := range o.Tenants {
+		errs = append(errs, t.validate())
+	}
+	if o.MaxQueue < 0 || o.MaxFlow < 0 || o.Tasks < 0 || o.Hold < 0 || o.Attempts < 0 {
 		errs = append(errs, errors.New("queue bounds: must not be negative"))
 	}
 	return errors.Join(errs...)

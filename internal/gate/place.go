@@ -3,8 +3,13 @@ package gate
 import (
 	"time"
 
+	"github.com/millrace/millrace/internal/fairqueue"
 	"github.com/millrace/millrace/internal/flow"
 )
+
+// linger is how long the place of a client is kept that left without a word: as
+// long as the SDKs wait before they ask again.
+const linger = 3 * time.Second
 
 // keepFor is how long a place is kept beyond the Retry-After of the answer that
 // ended the hold.
@@ -31,9 +36,10 @@ func (g *Gate) expire(now time.Time) {
 			g.holdEnded(now, e)
 		default: // it may spill from now on
 			e.spill = true
-			g.queue.Resume(&e.item)
+			e.pool.queue.Resume(&e.item)
 			g.schedule(e)
 		}
+		e.pool.dirty = true
 	}
 }
 
@@ -46,6 +52,12 @@ func (g *Gate) holdEnded(now time.Time, e *entry) {
 	g.actions = append(g.actions, Action{Kind: Evict, ID: e.id, Refusal: &Refusal{
 		Err: flow.ErrHold, RetryAfter: retry, ETA: p90, Reason: e.reason,
 	}})
+	g.keep(e, now.Add(retry+keepFor))
+}
+
+// keep keeps the place of an entry whose client has gone, if it can be recognized
+// when it asks again.
+func (g *Gate) keep(e *entry, until time.Time) {
 	name := placeName(&e.ask)
 	if name == "" || g.places[name] != nil {
 		g.remove(e)
@@ -53,7 +65,52 @@ func (g *Gate) holdEnded(now time.Time, e *entry) {
 	}
 	e.state, e.placeName = kept, name
 	g.places[name] = e
-	g.due.set(e, now.Add(retry+keepFor))
+	g.due.set(e, until)
+}
+
+// abandon ends the wait of a request whose client left without a word.
+func (g *Gate) abandon(now time.Time, id uint64) {
+	e := g.entries[id]
+	if e == nil || e.state != queued {
+		g.late++
+		return
+	}
+	e.pool.dirty = true
+	g.keep(e, now.Add(linger))
+}
+
+// adjust says whose request it is from now on, and until when it can be held. A
+// flow that takes over a running one pays for it instead of the other.
+func (g *Gate) adjust(now time.Time, id uint64, to *Ask) {
+	e := g.entries[id]
+	if e == nil || e.state == kept {
+		g.late++
+		return
+	}
+	if from := e.ask.Flow; from != to.Flow {
+		g.pass(e, to.Flow)
+	}
+	if e.state == queued {
+		e.ask.Hold = g.held(now, e, to.Hold)
+		g.schedule(e)
+	} else {
+		e.ask.Hold = to.Hold
+	}
+}
+
+// pass makes an entry another flow's.
+func (g *Gate) pass(e *entry, to flow.Key) {
+	if e.state == running {
+		e.ask.Flow = flow.Key{Class: e.class.name, Tenant: to.Tenant, User: to.User} // its class has counted the start
+		if e.booked == e.pool.queue {
+			e.booked.Transfer(&e.item, e.ask.Flow)
+		}
+		return
+	}
+	e.pool.take(e)
+	e.ask.Flow = to
+	g.belong(e)
+	e.pool.push(e)
 }
 
 // placeName is the name under which a place is kept; "" if it cannot be.
@@ -66,30 +123,48 @@ func placeName(a *Ask) string {
 
 // adopt gives a kept place to the request that comes back for it.
 func (g *Gate) adopt(now time.Time, id uint64, ask *Ask) *entry {
-	if ask.Place == "" || len(g.places) == 0 || g.draining {
+	if ask.Place == "" || g.draining || len(g.places) == 0 && !ask.Retry {
 		return nil
 	}
 	ask.Flow.Class = g.class(ask.Flow.Class).name
 	e := g.places[placeName(ask)]
+	if e == nil && ask.Retry {
+		e = g.twin(ask)
+	}
 	if e == nil || e.ask.Route != ask.Route {
 		return nil
 	}
-	g.forget(e)
-	e.id, e.state = id, queued
-	e.ask.Hold = ask.Hold
-	if bound := now.Add(g.options.Hold); e.ask.Hold.IsZero() || e.ask.Hold.After(bound) {
-		e.ask.Hold = bound
+	if e.state == queued {
+		g.actions = append(g.actions, Action{Kind: Evict, ID: e.id, Refusal: &Refusal{Err: flow.ErrReplaced}})
 	}
+	g.forget(e)
+	e.id, e.state, e.ask.Task = id, queued, ask.Task
+	e.ask.Hold = g.held(now, e, ask.Hold)
 	g.entries[id] = e
 	if e.away {
 		e.away = false
-		g.lines[e.ask.Route]++
-		g.queue.Return(e.ask.Flow, &e.item)
+		e.pool.restore(e)
 	} else {
-		g.queue.Resume(&e.item)
+		e.pool.queue.Resume(&e.item)
 	}
+	e.pool.dirty = true
 	g.schedule(e)
 	return e
+}
+
+// twin is the waiting request of the same flow and place: its client has given it
+// up, or it would not ask again.
+func (g *Gate) twin(ask *Ask) *entry {
+	if ask.Route < 0 || ask.Route >= len(g.homes) {
+		return nil
+	}
+	var found *entry
+	g.homes[ask.Route].queue.Each(ask.Flow, func(it *fairqueue.Item) {
+		if e := it.Owner.(*entry); e.state == queued && e.ask.Place == ask.Place && (found == nil || e.id < found.id) {
+			found = e
+		}
+	})
+	return found
 }
 
 // dueHeap is a binary heap of entries by dueAt; each knows its place in it.

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/millrace/millrace/internal/fairqueue"
@@ -10,6 +11,7 @@ import (
 // search is one look through the heads. Its fields are the answers of try.
 type search struct {
 	gate *Gate
+	pool *pool
 	now  time.Time
 	held uint64 // upstreams that an earlier head holds
 	all  uint64 // upstreams that can have room at all
@@ -21,20 +23,20 @@ type search struct {
 }
 
 // pump dispatches all that can run now and notes when more may.
-func (g *Gate) pump(now time.Time) {
-	g.wake = time.Time{}
-	g.unblock(now)
-	for g.queue.Len() > 0 {
-		g.wake = time.Time{}
-		g.rates(now)
-		s := search{gate: g, now: now, all: g.open()}
+func (p *pool) pump(now time.Time) {
+	p.dirty, p.wake = false, time.Time{}
+	p.unblock(now)
+	for p.queue.Len() > 0 {
+		p.wake = time.Time{}
+		p.rates(now)
+		s := search{gate: p.gate, pool: p, now: now, all: p.open()}
 		s.held = ^s.all
-		it, spare := g.queue.Next(s.try), false
-		if g.takeAway() && it == nil {
+		it, spare := p.queue.Next(s.try), false
+		if p.takeAway() && it == nil {
 			continue // who stood behind a kept place is next
 		}
 		if it == nil {
-			if g.accrue(&s) {
+			if p.accrue(&s) {
 				continue
 			}
 			if it = s.spare(); it == nil {
@@ -42,63 +44,64 @@ func (g *Gate) pump(now time.Time) {
 			}
 			spare = true
 		}
-		if !g.dispatch(now, it.Owner.(*entry), s.pick, spare) {
+		if !p.dispatch(now, it.Owner.(*entry), s.pick, spare) {
 			break
 		}
 	}
-	g.saturate(now)
+	p.saturate(now)
 }
 
 // accrue counts what has been saved up for the first blocked head as served, and
 // reports whether that made others eligible. They may pass it: the fluid system
 // would serve them meanwhile.
-func (g *Gate) accrue(s *search) bool {
+func (p *pool) accrue(s *search) bool {
 	e := s.first
 	if e == nil || !e.item.Waiting() {
 		return false
 	}
-	if g.queue.Accrue(&e.item, e.item.Cost-s.fits.Sub(s.now).Seconds()) {
+	if p.queue.Accrue(&e.item, e.item.Cost-s.fits.Sub(s.now).Seconds()) {
 		return true
 	}
-	if more, ok := g.queue.Accrual(); ok {
-		g.wake = earlier(g.wake, s.now.Add(seconds(more)+time.Millisecond))
+	if more, ok := p.queue.Accrual(); ok {
+		p.wake = earlier(p.wake, s.now.Add(seconds(more)+time.Millisecond))
 	}
 	return false
 }
 
 // unblock puts parked heads back where an event or time may have helped them.
-func (g *Gate) unblock(now time.Time) {
-	if !g.resume && (g.unpark.IsZero() || g.unpark.After(now)) {
+func (p *pool) unblock(now time.Time) {
+	if !p.resume && (p.unpark.IsZero() || p.unpark.After(now)) {
 		return
 	}
-	g.resume, g.unpark = false, time.Time{}
-	for i, e := range g.parked {
+	p.resume, p.unpark = false, time.Time{}
+	for i, e := range p.parked {
 		if e.item.Waiting() {
-			g.queue.Resume(&e.item)
+			p.queue.Resume(&e.item)
 		}
-		g.parked[i] = nil
+		p.parked[i] = nil
 	}
-	g.parked = g.parked[:0]
+	p.parked = p.parked[:0]
 }
 
 // rates takes the classes out of the order whose rate is used up, and puts them
 // back when it is not.
-func (g *Gate) rates(now time.Time) {
-	for _, c := range g.limited {
+func (p *pool) rates(now time.Time) {
+	for _, c := range p.gate.limited {
 		at := c.starts.at()
 		blocked := at.After(now)
-		g.queue.Stop(c.name, blocked)
-		if waiting, _ := g.queue.Waiting(flow.Key{Class: c.name}); blocked && waiting > 0 {
-			g.wake = earlier(g.wake, at)
+		p.queue.Stop(c.name, blocked)
+		if waiting, _ := p.queue.Waiting(flow.Key{Class: c.name}); blocked && waiting > 0 {
+			p.wake = earlier(p.wake, at)
 		}
 	}
 }
 
 // open is the set of upstreams with a free seat.
-func (g *Gate) open() uint64 {
+func (p *pool) open() uint64 {
 	set := uint64(0)
-	for i := range g.upstreams {
-		if used, most := g.upstreams[i].quota.Seats(); most == 0 || used < most {
+	for left := p.members; left != 0; left &= left - 1 {
+		i := bits.TrailingZeros64(left)
+		if used, most := p.gate.upstreams[i].quota.Seats(); most == 0 || used < most {
 			set |= 1 << i
 		}
 	}
@@ -106,11 +109,11 @@ func (g *Gate) open() uint64 {
 }
 
 // saturate tells the quotas whether anyone waits.
-func (g *Gate) saturate(now time.Time) {
-	if waiting := g.queue.Len() > 0; waiting != g.waiting {
-		g.waiting = waiting
-		for i := range g.upstreams {
-			g.upstreams[i].quota.Saturate(now, waiting)
+func (p *pool) saturate(now time.Time) {
+	if waiting := p.queue.Len() > 0; waiting != p.waiting {
+		p.waiting = waiting
+		for left := p.members; left != 0; left &= left - 1 {
+			p.gate.upstreams[bits.TrailingZeros64(left)].quota.Saturate(now, waiting)
 		}
 	}
 }
@@ -118,6 +121,9 @@ func (g *Gate) saturate(now time.Time) {
 // try answers the fair queue whether a head can run, and where.
 func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 	g, e := s.gate, it.Owner.(*entry)
+	if at, why := g.bound(s.now, e); why != flow.ReasonNone {
+		return s.park(e, at, why)
+	}
 	refill := uint64(0) // upstreams that time will open
 	soonest := time.Time{}
 	seats, leaves := false, false
@@ -144,7 +150,7 @@ func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 		}
 	}
 	if leaves {
-		g.wake = earlier(g.wake, soonest)
+		s.pool.wake = earlier(s.pool.wake, soonest)
 		return fairqueue.Pass
 	}
 	return s.blocked(e, refill, soonest, overdue || seats)
@@ -165,15 +171,16 @@ func (s *search) next(it *fairqueue.Item, u int, overdue bool) (at time.Time, wh
 
 // spare finds who may have an upstream for which no head in the fair order waits.
 func (s *search) spare() *fairqueue.Item {
-	g := s.gate
-	if len(g.upstreams) == 1 {
+	g, p := s.gate, s.pool
+	if bits.OnesCount64(p.members) == 1 {
 		return nil
 	}
-	free := s.all &^ s.held &^ s.want & g.wanted(s.now)
+	free := s.all &^ s.held &^ s.want & p.wanted(s.now)
 	for free != 0 {
-		it := g.queue.Spare(func(it *fairqueue.Item) bool {
+		it := p.queue.Spare(func(it *fairqueue.Item) bool {
 			e := it.Owner.(*entry)
-			return e.state == queued && g.prefers(s.now, e)&free != 0
+			_, why := g.bound(s.now, e)
+			return e.state == queued && why == flow.ReasonNone && g.prefers(s.now, e)&free != 0
 		})
 		if it == nil {
 			return nil
@@ -189,7 +196,7 @@ func (s *search) spare() *fairqueue.Item {
 				s.pick = u
 				return it
 			}
-			e.reason, g.wake = why, earlier(g.wake, at)
+			e.reason, p.wake = why, earlier(p.wake, at)
 		}
 		free &^= mine // it is the next there, and waits
 	}
@@ -197,10 +204,10 @@ func (s *search) spare() *fairqueue.Item {
 }
 
 // wanted is the set of upstreams to which routes with waiting requests lead.
-func (g *Gate) wanted(now time.Time) uint64 {
-	set := uint64(0)
+func (p *pool) wanted(now time.Time) uint64 {
+	g, set := p.gate, uint64(0)
 	for r, n := range g.lines {
-		if n > 0 {
+		if n > 0 && g.homes[r] == p {
 			set |= g.prefers(now, &entry{ask: Ask{Route: r}, spill: g.routes[r].Spill})
 		}
 	}
@@ -226,7 +233,7 @@ func (g *Gate) prefers(now time.Time, e *entry) uint64 {
 // out, to be first again when its client comes back.
 func (s *search) run(e *entry, u int) fairqueue.Verdict {
 	if e.state == kept {
-		s.gate.turned = append(s.gate.turned, e)
+		s.pool.turned = append(s.pool.turned, e)
 		return fairqueue.Pass
 	}
 	s.pick = u
@@ -237,15 +244,14 @@ func (s *search) run(e *entry, u int) fairqueue.Verdict {
 func (s *search) blocked(e *entry, refill uint64, soonest time.Time, hold bool) fairqueue.Verdict {
 	g := s.gate
 	if refill == 0 {
-		e.reason = flow.ReasonBreaker
-		g.parked = append(g.parked, e)
+		at := time.Time{}
 		for _, u := range g.routes[e.ask.Route].Upstreams {
-			g.unpark = earlier(g.unpark, g.upstreams[u].breaker.NextProbe(s.now))
+			at = earlier(at, g.upstreams[u].breaker.NextProbe(s.now))
 		}
-		return fairqueue.Park
+		return s.park(e, at, flow.ReasonBreaker)
 	}
 	s.want |= refill
-	g.wake = earlier(g.wake, soonest)
+	s.pool.wake = earlier(s.pool.wake, soonest)
 	if s.first == nil && !soonest.IsZero() {
 		s.first, s.fits = e, soonest
 	}
@@ -256,6 +262,15 @@ func (s *search) blocked(e *entry, refill uint64, soonest time.Time, hold bool) 
 		return fairqueue.Stop
 	}
 	return fairqueue.Pass
+}
+
+// park takes a head out of the order that only an event can help, or the time at.
+func (s *search) park(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict {
+	p := s.pool
+	e.reason = why
+	p.parked = append(p.parked, e)
+	p.unpark = earlier(p.unpark, at)
+	return fairqueue.Park
 }
 
 // ready reports whether the breaker lets a request through.
@@ -273,22 +288,22 @@ func (g *Gate) primary(now time.Time, e *entry) int {
 
 // takeAway removes the kept places whose turn has come from the order, and reports
 // whether there were any.
-func (g *Gate) takeAway() bool {
-	some := len(g.turned) > 0
-	for i, e := range g.turned {
+func (p *pool) takeAway() bool {
+	some := len(p.turned) > 0
+	for i, e := range p.turned {
 		if e.item.Waiting() {
-			g.queue.Remove(&e.item)
-			g.lines[e.ask.Route]--
+			p.take(e)
 			e.away = true
 		}
-		g.turned[i] = nil
+		p.turned[i] = nil
 	}
-	g.turned = g.turned[:0]
+	p.turned = p.turned[:0]
 	return some
 }
 
 // dispatch reserves all that the request takes and grants it; false if it cannot.
-func (g *Gate) dispatch(now time.Time, e *entry, u int, spare bool) bool {
+func (p *pool) dispatch(now time.Time, e *entry, u int, spare bool) bool {
+	g := p.gate
 	up := &g.upstreams[u]
 	need := g.need(u, e)
 	r, ok := up.quota.Reserve(now, need)
@@ -299,7 +314,7 @@ func (g *Gate) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 		if ok {
 			up.quota.Cancel(now, r)
 		}
-		g.wake = earlier(g.wake, now.Add(time.Second))
+		p.wake = earlier(p.wake, now.Add(time.Second))
 		return false
 	}
 	wait := now.Sub(e.arrived)
@@ -307,29 +322,39 @@ func (g *Gate) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 		up.mix.learn(up.quota, e.reason)
 	}
 	if cost := g.costAt(e, u); cost > 0 {
-		g.queue.Recost(&e.item, cost)
+		p.queue.Recost(&e.item, cost)
 	}
 	if spare {
-		g.queue.DispatchSpare(&e.item)
+		p.queue.DispatchSpare(&e.item)
 	} else {
-		g.queue.Dispatch(&e.item)
+		p.queue.Dispatch(&e.item)
 	}
 	g.lines[e.ask.Route]--
 	e.class.starts.add(now)
+	e.tenant.reserve(now, e)
+	if e.ask.Task {
+		g.tasks++
+	}
 	g.due.remove(e)
 	e.state, e.upstream, e.reserved, e.grant, e.pass, e.since = running, u, need, r, pass, now
+	e.booked = p.queue
 	e.attempts++
 	e.waited += wait
 	if e.attempts == 1 && e.expected > 0 {
 		e.class.quotes.learn(e.expected, wait.Seconds())
 	}
+	g.grant(e, wait)
+	return true
+}
+
+// grant tells that the request may run now.
+func (g *Gate) grant(e *entry, wait time.Duration) {
 	reason := e.reason
 	if wait == 0 {
 		reason = flow.ReasonNone
 	}
 	g.actions = append(g.actions, Action{Kind: Dispatch, ID: e.id, Grant: Grant{
-		Upstream: u, Attempt: e.attempts, Waited: e.waited, Size: e.size,
+		Upstream: e.upstream, Attempt: e.attempts, Waited: e.waited, Size: e.size,
 		ETA: e.p50, ETAP90: e.p90, Reason: reason,
 	}})
-	return true
 }

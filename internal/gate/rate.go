@@ -22,6 +22,20 @@ func newStarts(r Rate) *starts {
 	return &starts{per: r.Per, ring: make([]time.Time, r.Max)}
 }
 
+// resize is the memory of another rate, which knows the same starts.
+func (s *starts) resize(r Rate) *starts {
+	next := newStarts(r)
+	if s == nil || next == nil {
+		return next
+	}
+	for i := range s.ring {
+		if at := s.ring[(s.next+i)%len(s.ring)]; !at.IsZero() {
+			next.add(at)
+		}
+	}
+	return next
+}
+
 // at is when the next start is allowed; the zero time means at once.
 func (s *starts) at() time.Time {
 	if s == nil || s.ring[s.next].IsZero() {

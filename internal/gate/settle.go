@@ -34,10 +34,14 @@ func (g *Gate) again(now time.Time, id uint64, r Result) {
 		g.actions = append(g.actions, Action{Kind: Refuse, ID: id, Refusal: &Refusal{Err: flow.ErrNoUpstream}})
 		return
 	}
+	if e.booked != e.pool.queue { // the queue that it came from is no more
+		g.finish(now, e, r)
+		e.pool.restore(e)
+	} else {
+		e.pool.restore(e) // before the settlement: the flow keeps its tag
+		g.finish(now, e, r)
+	}
 	e.state, e.arrived = queued, now
-	g.lines[e.ask.Route]++
-	g.queue.Return(e.ask.Flow, &e.item) // before the settlement: the flow keeps its tag
-	g.finish(now, e, r)
 	g.schedule(e)
 }
 
@@ -70,11 +74,28 @@ func (g *Gate) finish(now time.Time, e *entry, r Result) {
 	took := now.Sub(e.since)
 	g.learn(now, e, r, took) // first: a refund must not undo what a throttle stops
 	spent := g.charge(now, e, r)
-	g.queue.Settle(&e.item, g.share(e, spent, took))
+	e.booked.Settle(&e.item, g.share(e, spent, took))
+	e.pool.dirty = true
+	g.release(now, e, r)
 	before := up.breaker.State(now)
 	up.breaker.Done(now, e.pass, r.Kind)
 	if up.breaker.State(now) != before || e.pass.Probe() {
-		g.resume = true
+		e.pool.resume = true
+	}
+}
+
+// release gives back what a request holds beside an upstream: its part of its
+// tenant's quota, and its place among the tasks. Whoever was parked for one of
+// these is looked at again.
+func (g *Gate) release(now time.Time, e *entry, r Result) {
+	if e.ask.Task {
+		g.tasks--
+	}
+	e.tenant.settle(now, e, r)
+	if e.ask.Task || e.tenant != nil {
+		for _, p := range g.pools {
+			p.resume = p.resume || len(p.parked) > 0
+		}
 	}
 }
 

@@ -12,11 +12,13 @@ import (
 
 // Snapshot is the state of a gate at one moment.
 type Snapshot struct {
-	Upstreams []UpstreamState
-	Classes   map[flow.Class]int // requests waiting
-	Waiting   int
-	Flows     int
-	Late      int64 // events for requests that had ended
+	Upstreams   []UpstreamState
+	Classes     map[flow.Class]int // requests waiting
+	Waiting     int
+	Flows       int
+	Tasks       int   // that run
+	Outstanding int   // attempts granted and not settled
+	Late        int64 // events for requests that had ended
 }
 
 // UpstreamState is what the gate knows of one upstream.
@@ -27,6 +29,7 @@ type UpstreamState struct {
 	InUse       int
 	Outstanding int // reservations not settled
 	Breaker     breaker.Snapshot
+	Retired     bool // removed from the configuration; it finishes what runs there
 }
 
 // Limit is one limit of an upstream as clients are told of it.
@@ -46,17 +49,23 @@ type Saved struct {
 
 // Snapshot copies the state.
 func (g *Gate) Snapshot(now time.Time) Snapshot {
-	s := Snapshot{Classes: make(map[flow.Class]int), Waiting: g.queue.Len(), Flows: g.queue.Flows(), Late: g.late}
+	s := Snapshot{Classes: make(map[flow.Class]int), Tasks: g.tasks, Late: g.late}
+	for _, p := range g.pools {
+		s.Waiting += p.queue.Len()
+		s.Flows += p.queue.Flows()
+		for name := range g.classes {
+			n, _ := p.queue.Waiting(flow.Key{Class: name})
+			s.Classes[name] += n
+		}
+	}
 	for i := range g.upstreams {
 		u := &g.upstreams[i]
 		used, most := u.quota.Seats()
+		s.Outstanding += u.quota.Outstanding()
 		s.Upstreams = append(s.Upstreams, UpstreamState{
 			Name: u.name, Windows: u.quota.Snapshot(now), Seats: most, InUse: used,
-			Outstanding: u.quota.Outstanding(), Breaker: u.breaker.Snapshot(now),
+			Outstanding: u.quota.Outstanding(), Breaker: u.breaker.Snapshot(now), Retired: u.options.Retired,
 		})
-	}
-	for name := range g.classes {
-		s.Classes[name], _ = g.queue.Waiting(flow.Key{Class: name})
 	}
 	return s
 }
@@ -76,7 +85,7 @@ func (g *Gate) AppendLimits(dst []Limit, now time.Time, route int) []Limit {
 // Ready reports whether any upstream's breaker lets requests through.
 func (g *Gate) Ready(now time.Time) bool {
 	for u := range g.upstreams {
-		if g.ready(now, u) {
+		if !g.upstreams[u].options.Retired && g.ready(now, u) {
 			return true
 		}
 	}

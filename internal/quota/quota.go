@@ -68,7 +68,7 @@ func (r Reservation) IsZero() bool { return r.at == 0 }
 
 // New returns a Quota that starts at now, or all that is wrong with o.
 func New(now time.Time, o Options) (*Quota, error) {
-	if err := o.validate(); err != nil {
+	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	q := &Quota{
@@ -93,7 +93,8 @@ func New(now time.Time, o Options) (*Quota, error) {
 	return q, nil
 }
 
-func (o Options) validate() error {
+// Validate returns all that is wrong with the options.
+func (o Options) Validate() error {
 	var faults []error
 	if len(o.Limits) > maxLimits {
 		faults = append(faults, fmt.Errorf("%d limits are too many; configure at most %d", len(o.Limits), maxLimits))

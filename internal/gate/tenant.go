@@ -1,0 +1,128 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/llm"
+	"github.com/millrace/millrace/internal/quota"
+)
+
+// Tenant is a tenant with a weight or limits of its own. A request that is beyond
+// them waits, as it does for an upstream, and blocks nobody else.
+type Tenant struct {
+	Name     string
+	Weight   float64 // share among the tenants of a class; 0 means 1
+	Requests Rate    // Even has no effect
+	Tokens   Rate    // input and output together
+	Seats    int     // requests in flight; 0 means unlimited
+}
+
+func (t Tenant) validate() error {
+	if t.Name == "" {
+		return errors.New("tenants: one has no name")
+	}
+	if t.Weight < 0 || t.Seats < 0 || t.Requests.Max < 0 || t.Tokens.Max < 0 ||
+		t.Requests.Max > 0 && t.Requests.Per <= 0 || t.Tokens.Max > 0 && t.Tokens.Per <= 0 {
+		return fmt.Errorf("tenants.%s: weight and limits must not be negative, and rates need a span", t.Name)
+	}
+	return nil
+}
+
+// quota is what the tenant may use; false if that is not limited. It is enforced
+// by ourselves, so nothing of it has to be paced or learned.
+func (t Tenant) quota() (quota.Options, bool) {
+	meter, _ := quota.MeterFor(quota.DefaultMeter)
+	o := quota.Options{Seats: t.Seats, Meter: meter}
+	add := func(dim quota.Dim, r Rate) {
+		if r.Max > 0 {
+			o.Limits = append(o.Limits, quota.Limit{Dim: dim, Max: int64(r.Max), Span: r.Per, Kind: quota.Sliding})
+		}
+	}
+	add(quota.Requests, t.Requests)
+	add(quota.Total, t.Tokens)
+	return o, t.Seats > 0 || len(o.Limits) > 0
+}
+
+// tenant is what a limited tenant uses. The nil tenant is not limited.
+type tenant struct {
+	quota   *quota.Quota
+	meter   quota.Meter
+	options Tenant
+}
+
+func (t *tenant) need(e *entry) quota.Amount { return t.meter.Charge(e.size) }
+
+// next is when the tenant's quota lets the entry run, and what of it binds;
+// ReasonNone if it does now.
+func (t *tenant) next(now time.Time, e *entry) (time.Time, flow.Reason) {
+	if t == nil {
+		return now, flow.ReasonNone
+	}
+	at, why := t.quota.Next(now, t.need(e))
+	if !at.IsZero() && !at.After(now) {
+		return now, flow.ReasonNone
+	}
+	return at, why
+}
+
+// measure refuses what is larger than all the tenant may use.
+func (t *tenant) measure(e *entry) *Refusal {
+	if t == nil {
+		return nil
+	}
+	need := t.need(e)
+	limit, over := t.quota.TooLarge(need)
+	if !over {
+		return nil
+	}
+	return &Refusal{Err: flow.ErrTooLarge, Detail: fmt.Sprintf("it needs %d %s, and the key allows %d", need[limit.Dim], limit.Dim, limit.Max)}
+}
+
+func (t *tenant) reserve(now time.Time, e *entry) {
+	if t == nil {
+		return
+	}
+	e.tenancy, _ = t.quota.Reserve(now, t.need(e)) // the search asked a moment ago
+}
+
+// settle charges the tenant what was used. What the provider turned away is free.
+func (t *tenant) settle(now time.Time, e *entry, r Result) {
+	if t == nil || e.tenancy.IsZero() {
+		return
+	}
+	held := e.tenancy.Held()
+	switch {
+	case !r.Sent, r.Kind == llm.KindThrottle:
+		t.quota.Cancel(now, e.tenancy)
+	case !r.Usage.IsZero():
+		t.quota.Settle(now, e.tenancy, t.meter.Actual(held, r.Usage, e.size))
+	default:
+		t.quota.Settle(now, e.tenancy, t.meter.Unconfirmed(held, countedTokens(r.Counted)))
+	}
+	e.tenancy = quota.Reservation{}
+}
+
+// expect is how long the tenant's own quota keeps the entry waiting, in seconds,
+// with so many of the pool before it.
+func (t *tenant) expect(now time.Time, e *entry, position int) float64 {
+	at, why := t.next(now, e)
+	if why == flow.ReasonNone || at.IsZero() {
+		return 0
+	}
+	_, mine := e.pool.queue.Waiting(e.ask.Flow)
+	before := float64(max(min(position, mine)-1, 0))
+	return at.Sub(now).Seconds() + before*t.quota.Cost(t.need(e), e.took)
+}
+
+// bound is until when a limit of ours keeps an entry from running, whatever the
+// upstreams say, and which; ReasonNone if none does. The zero time means that
+// something has to end first.
+func (g *Gate) bound(now time.Time, e *entry) (time.Time, flow.Reason) {
+	if e.ask.Task && g.options.Tasks > 0 && g.tasks >= g.options.Tasks {
+		return time.Time{}, flow.ReasonTasks
+	}
+	return e.tenant.next(now, e)
+}
