@@ -287,3 +287,24 @@ func BenchmarkAllowDone(b *testing.B) {
 		br.Done(now, p, llm.KindNone)
 	}
 }
+
+func TestReconfigureKeepsTheState(t *testing.T) {
+	b := New(Options{Failures: 3, Ratio: -1, Open: time.Minute, Probes: 1})
+	end(t, b, start, llm.KindTransient)
+	end(t, b, start, llm.KindTransient)
+	b.Reconfigure(Options{Failures: 3, Ratio: -1, Open: 10 * time.Second, Probes: 2, Window: time.Hour})
+	wantState(t, b, start, Closed)
+	end(t, b, start, llm.KindTransient)
+	wantState(t, b, start, Open)
+	later := start.Add(11 * time.Second)
+	wantState(t, b, later, HalfOpen)
+	one, ok := b.Allow(later)
+	two, also := b.Allow(later)
+	if !ok || !also {
+		t.Error("two probes are allowed now")
+	}
+	b.Reconfigure(Options{Failures: 3, Ratio: -1, Open: 10 * time.Second, Probes: 1})
+	b.Done(later, two, llm.KindNone)
+	b.Done(later, one, llm.KindNone)
+	wantState(t, b, later, Closed)
+}

@@ -182,3 +182,37 @@ func TestI4NewcomerStartsAtV(t *testing.T) {
 		}
 	})
 }
+
+// TestTransferMovesTheCharge: the flow that gives a running request up is served as
+// if it had never had it, and the one that takes it over pays.
+func TestTransferMovesTheCharge(t *testing.T) {
+	q := New(Options{})
+	shared, first, second := &Item{Cost: 10}, &Item{Cost: 1}, &Item{Cost: 1}
+	q.Push(chat("a"), shared, 0)
+	q.Dispatch(q.Next(always(Run)))
+	other := &Item{Cost: 100} // who keeps V from catching up with whoever is alone
+	q.Push(chat("c"), other, 0)
+	q.Transfer(shared, chat("b"))
+	q.Push(chat("b"), second, 0)
+	q.Push(chat("a"), first, 0)
+	if it := q.Next(always(Run)); it != first {
+		t.Error("who gave the request up still pays for it")
+	}
+	seen := 0
+	q.Each(chat("b"), func(it *Item) {
+		if seen++; it != second {
+			t.Errorf("a request of another flow: %+v", it)
+		}
+	})
+	q.Each(chat("nobody"), func(*Item) { seen++ })
+	if seen != 1 {
+		t.Errorf("%d requests of b wait, want 1", seen)
+	}
+	q.Settle(shared, 10)
+	for _, it := range []*Item{first, second, other} {
+		q.Remove(it)
+	}
+	if q.Len() != 0 {
+		t.Errorf("%d left", q.Len())
+	}
+}

@@ -59,6 +59,7 @@
 //   - I12 foreign spending: when less remains at the provider than our calls
 //     explain, the difference leaves our level once.
 //   - I13 cheap: Reserve and Settle allocate nothing.
+//   - I14 reload: Reconfigure forgets nothing that was counted, learned or is held.
 //
 // # Concurrency
 //

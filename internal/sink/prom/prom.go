@@ -3,7 +3,10 @@ package prom
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,7 +21,7 @@ import (
 const (
 	namespace = "millrace"
 	other     = "other"
-	maxNames  = 1000 // of classes, and of upstreams
+	maxNames  = 1001 // of classes, and of upstreams; one of each is "other"
 )
 
 // Options says which names may become labels.
@@ -49,7 +52,15 @@ func (o Options) validate() error {
 
 // Sink counts records and attempts. Use New.
 type Sink struct {
-	registry  *prometheus.Registry
+	registry *prometheus.Registry
+	vectors  *vectors
+	names    atomic.Pointer[names]
+	mu       sync.Mutex // held by who makes new names
+}
+
+// names are the series by the names of the configuration. They are never changed,
+// but replaced as a whole.
+type names struct {
 	classes   map[flow.Class]*class
 	upstreams map[string]*upstream
 }
@@ -74,17 +85,11 @@ func New(o Options) (*Sink, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	s := &Sink{
-		registry:  prometheus.NewRegistry(),
-		classes:   make(map[flow.Class]*class),
-		upstreams: make(map[string]*upstream),
-	}
-	v := newVectors(s.registry)
-	for _, name := range append([]string{other}, o.Classes...) {
-		s.classes[flow.Class(name)] = v.class(name)
-	}
-	for _, name := range append([]string{other}, o.Upstreams...) {
-		s.upstreams[name] = v.upstream(name)
+	s := &Sink{registry: prometheus.NewRegistry()}
+	s.vectors = newVectors(s.registry)
+	s.names.Store(&names{})
+	if err := s.Name(append([]string{other}, o.Classes...), append([]string{other}, o.Upstreams...)); err != nil {
+		return nil, err
 	}
 	if o.Snapshot != nil {
 		s.registry.MustRegister(reader{o.Snapshot})
@@ -95,6 +100,33 @@ func New(o Options) (*Sink, error) {
 	return s, nil
 }
 
+// Name makes labels of more classes and upstreams: those of a configuration that
+// was loaded later. Series that exist stay and go on counting. If it fails nothing
+// has changed.
+func (s *Sink) Name(classes, upstreams []string) error {
+	if err := (Options{Classes: classes, Upstreams: upstreams}).validate(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.names.Load()
+	next := &names{classes: make(map[flow.Class]*class), upstreams: make(map[string]*upstream)}
+	maps.Copy(next.classes, old.classes)
+	maps.Copy(next.upstreams, old.upstreams)
+	for _, name := range classes {
+		if next.classes[flow.Class(name)] == nil && len(next.classes) <= maxNames {
+			next.classes[flow.Class(name)] = s.vectors.class(name)
+		}
+	}
+	for _, name := range upstreams {
+		if next.upstreams[name] == nil && len(next.upstreams) <= maxNames {
+			next.upstreams[name] = s.vectors.upstream(name)
+		}
+	}
+	s.names.Store(next)
+	return nil
+}
+
 // Handler serves the metrics page.
 func (s *Sink) Handler() http.Handler {
 	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
@@ -102,9 +134,10 @@ func (s *Sink) Handler() http.Handler {
 
 // Record implements event.Sink.
 func (s *Sink) Record(r *event.Record) {
-	c := s.classes[r.Key.Class]
+	named := s.names.Load().classes
+	c := named[r.Key.Class]
 	if c == nil {
-		c = s.classes[other]
+		c = named[other]
 	}
 	if i := int(r.Outcome); i < len(c.outcomes) {
 		c.outcomes[i].Inc()
@@ -130,9 +163,10 @@ func (s *Sink) Record(r *event.Record) {
 
 // Attempt implements event.Sink.
 func (s *Sink) Attempt(a *event.Attempt) {
-	u := s.upstreams[a.Upstream]
+	named := s.names.Load().upstreams
+	u := named[a.Upstream]
 	if u == nil {
-		u = s.upstreams[other]
+		u = named[other]
 	}
 	if i := int(a.Kind); i < len(u.kinds) {
 		u.kinds[i].Inc()

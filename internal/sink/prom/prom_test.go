@@ -212,3 +212,26 @@ func BenchmarkRecord(b *testing.B) {
 		s.Attempt(a)
 	}
 }
+
+func TestI1NamesOfALaterConfiguration(t *testing.T) {
+	s := newSink(t, Options{})
+	record := &event.Record{Key: flow.Key{Class: "chat"}, Outcome: flow.OutcomeServed, Attempts: 1}
+	attempt := &event.Attempt{Upstream: "spare"}
+	s.Record(record)
+	s.Attempt(attempt)
+	if err := s.Name([]string{"chat", "reports"}, []string{"spare"}); err != nil {
+		t.Fatal(err)
+	}
+	s.Record(record)
+	s.Record(&event.Record{Key: flow.Key{Class: "reports"}, Outcome: flow.OutcomeServed, Attempts: 1})
+	s.Attempt(attempt)
+	has(t, page(t, s),
+		`millrace_requests_total{class="chat",outcome="served"} 2`,
+		`millrace_requests_total{class="reports",outcome="served"} 1`,
+		`millrace_attempts_total{kind="none",upstream="other"} 1`,
+		`millrace_attempts_total{kind="none",upstream="spare"} 1`,
+	)
+	if err := s.Name([]string{"\xff"}, nil); err == nil {
+		t.Error("a name that is no text is accepted")
+	}
+}
