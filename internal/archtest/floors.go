@@ -45,9 +45,10 @@ var Floors = []Floor{
 			{
 				"internal/quota", "internal/fairqueue", "internal/estimate",
 				"internal/breaker", "internal/backoff", "internal/event",
-				"internal/task", "internal/coalesce", "internal/respcache", "internal/field",
+				"internal/task", "internal/coalesce", "internal/respcache", "internal/field", "internal/peer", "internal/endpoint/repair",
 			},
 			{"internal/gate"},
+			{"internal/ratelimit"},
 		},
 		Imports: []string{vocabulary},
 		Pure:    true,
@@ -84,7 +85,7 @@ var Floors = []Floor{
 	},
 	{
 		Name: testOnly, Does: "imported by test files alone",
-		Ranks:   [][]string{{"internal/testkit", "internal/archtest"}, {"internal/dispatch/providertest"}},
+		Ranks:   [][]string{{"internal/testkit", "internal/archtest"}, {"internal/dispatch/providertest", "internal/runner/storetest"}},
 		Imports: []string{vocabulary, mechanism, control, execution},
 		Vendor:  true,
 	},
@@ -108,6 +109,7 @@ var vendorAllowed = map[string]map[string]string{
 // them, each with its reason.
 var stdAllowed = map[string]map[string]string{
 	"internal/llm":     {"net/http": "http.Header is part of the vocabulary"},
+	"internal/peer":    {"net/netip": "an address is a value; nothing is resolved"},
 	"internal/task":    {"net/http": "a task keeps the headers its request needs"},
 	"internal/backoff": {"net/http": "reads Retry-After out of an http.Header"},
 }
