@@ -5,66 +5,69 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
-	"net/http"
-	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/internal/dispatch"
+	"github.com/millrace/millrace/internal/endpoint"
 	"github.com/millrace/millrace/internal/event"
-	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
 	"github.com/millrace/millrace/internal/gateway"
 	"github.com/millrace/millrace/internal/quota"
+	"github.com/millrace/millrace/internal/runner"
 	"github.com/millrace/millrace/internal/sink/prom"
+	"github.com/millrace/millrace/internal/store/memory"
 )
 
 // App is one gateway process.
 type App struct {
-	config     *config.Config
-	log        *slog.Logger
-	undo       stack
-	listener   net.Listener
+	log      *slog.Logger
+	network  *network
+	undo     stack
+	listener net.Listener
+	admin    net.Listener // nil where everything is on listener
+
+	mu        sync.Mutex // held while a configuration is put in force
+	plan      *plan
+	options   admission.Options // in force
+	providers []*provider       // by slot
+
 	admission  *admission.Controller
+	metrics    *prom.Sink
+	tally      *tally
 	sink       event.Sink
 	dispatcher *counted
+	history    *memory.History
+	runner     *runner.Runner
+	endpoints  atomic.Pointer[endpoint.Set]
 	gateway    *gateway.Gateway
-	catalog    *catalog
-	ledger     *ledger               // nil where no state is kept
-	saved      map[string]gate.Saved // what the last run left; nil for none
-	start      quota.Start           // of the upstreams that are not simulated here
+
+	ledger *ledger               // nil where no state is kept
+	saved  map[string]gate.Saved // what the last run left; nil for none
+	start  quota.Start           // of the upstreams that are not simulated here
 }
 
-// New builds a gateway from a checked configuration and binds its listener.
+// New builds a gateway from a checked configuration and binds its listeners.
 // A nil log discards. Call Run, or Close.
-func New(c *config.Config, log *slog.Logger) (*App, error) {
+func New(c *config.Config, log *slog.Logger) (*App, error) { return newOn(sockets(), c, log) }
+
+func newOn(n *network, c *config.Config, log *slog.Logger) (*App, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	a := &App{config: c, log: log}
-	a.warnIdle()
+	a := &App{log: log, network: n, plan: newPlan(c, slots{}, admission.Options{})}
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.undo.unwind())
 	}
 	return a, nil
 }
 
-// warnIdle names settings that somebody made and nothing obeys yet.
-func (a *App) warnIdle() {
-	for _, name := range slices.Sorted(maps.Keys(a.config.Classes)) {
-		path := "classes." + name + ".soft"
-		if origin := a.config.Origin(path); a.config.Classes[name].Soft > 0 && origin.Layer != config.LayerDefault {
-			a.log.Warn(path+" has no effect yet: only hard ends a request", "set_by", origin.String()) //nolint:sloglint // one line that says it all
-		}
-	}
-}
-
 // build goes from the bottom up; each step pushes what undoes it.
 func (a *App) build() error {
-	for _, step := range []func() error{a.listen, a.openState, a.buildControl, a.buildGateway} {
+	for _, step := range []func() error{a.listen, a.openState, a.buildControl, a.buildTasks, a.buildGateway} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -74,27 +77,36 @@ func (a *App) build() error {
 
 // listen comes first: a port that is taken is the commonest failure, and must
 // not use up the state.
-func (a *App) listen() error {
-	l, err := net.Listen("tcp", a.config.Listen) //nolint:noctx // it does not block
-	if err != nil {
-		return fmt.Errorf("listen (%s): %w", a.config.Origin("listen"), err)
+func (a *App) listen() (err error) {
+	c := a.plan.config
+	if a.listener, err = a.bind(c, "listen", c.Listen); err != nil || c.AllLoopback() {
+		return err
 	}
-	a.listener = l
+	a.admin, err = a.bind(c, "admin.listen", c.Admin.Listen)
+	return err
+}
+
+func (a *App) bind(c *config.Config, key, address string) (net.Listener, error) {
+	l, err := a.network.listen(address)
+	if err != nil {
+		return nil, fmt.Errorf("%s (%s): %w", key, c.Origin(key), err)
+	}
 	a.undo.push(func() error { return ignore(l.Close(), net.ErrClosed) })
-	return nil
+	return l, nil
 }
 
 // openState finds out how the quotas start. Where it fails the quotas start as
 // if they had just been used up, which is slow but safe.
 func (a *App) openState() error {
 	a.start = quota.Unknown
-	if a.config.Simulated {
+	c := a.plan.config
+	if c.Simulated {
 		return nil // windows of a simulator that starts with us are empty
 	}
-	l, err := openLedger(a.config.StateDir, thisMachine)
+	l, err := openLedger(c.StateDir, thisMachine)
 	if err != nil {
 		a.log.Warn("state cannot be kept: quotas start as if just used up, so the first requests wait until they have refilled",
-			"why", err, "state_dir", a.config.StateDir)
+			"why", err, "state_dir", c.StateDir)
 		return nil
 	}
 	a.ledger = l
@@ -103,7 +115,7 @@ func (a *App) openState() error {
 	switch {
 	case err != nil:
 		a.log.Warn("the last run left no state to resume from: quotas start as if just used up, so the first requests wait until they have refilled",
-			"why", err, "state_dir", a.config.StateDir)
+			"why", err, "state_dir", c.StateDir)
 	case fresh:
 		a.start = quota.Fresh
 	default:
@@ -122,44 +134,63 @@ func (a *App) startOf(u *config.Upstream) quota.Start {
 }
 
 // buildControl builds admission, the providers and dispatch over them.
-func (a *App) buildControl() error {
-	options, err := admissionOptions(a.config, a.startOf)
-	if err != nil {
+func (a *App) buildControl() (err error) {
+	p := a.plan
+	if a.options, err = p.admission(a.startOf); err != nil {
 		return err
 	}
-	if a.admission, err = admission.New(options); err != nil {
+	if a.admission, err = admission.New(a.options); err != nil {
 		return err
 	}
 	a.undo.push(func() error { a.admission.Close(); return nil })
 	a.restore()
-	deps := dispatch.Deps{Admission: a.admission, Log: a.log}
-	var listers []lister
-	for i := range a.config.Upstreams {
-		p, err := newProvider(&a.config.Upstreams[i], &a.undo, a.log)
-		if err != nil {
-			return err
-		}
-		deps.Providers, listers = append(deps.Providers, p), append(listers, p)
+	if a.providers, err = a.newProviders(p, &a.undo); err != nil {
+		return err
 	}
-	a.catalog = newCatalog(a.config, listers)
-	metrics, err := prom.New(promOptions(a.config, a.admission))
+	if a.metrics, err = prom.New(promOptions(p, a.admission)); err != nil {
+		return err
+	}
+	a.tally = newTally()
+	a.sink = event.NewFanout(a.metrics, a.tally, &logSink{a.log}, a.network.sink)
+	d, err := dispatch.New(p.dispatch(), dispatch.Deps{Admission: a.admission, Providers: dispatchable(a.providers), Sink: a.sink, Log: a.log})
 	if err != nil {
 		return err
 	}
-	a.sink = event.NewFanout(metrics, &logSink{a.log})
-	deps.Sink = a.sink
-	d, err := dispatch.New(dispatchOptions(a.config), deps)
-	if err != nil {
-		return err
-	}
-	a.dispatcher = &counted{Dispatcher: d, metrics: metrics.Handler()}
+	a.dispatcher = &counted{Dispatcher: d}
 	return nil
+}
+
+// newProviders are the providers of a plan by slot. Those that still do are used
+// again; what is started is undone by the stack.
+func (a *App) newProviders(p *plan, undo *stack) ([]*provider, error) {
+	all := make([]*provider, len(p.slots.upstreams))
+	for i, name := range p.slots.upstreams {
+		u := p.upstreams[name]
+		if i < len(a.providers) && (u == nil || a.providers[i].serves(u)) {
+			all[i] = a.providers[i]
+			continue
+		}
+		made, err := a.network.newProvider(u, undo, a.log)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = made
+	}
+	return all, nil
+}
+
+func dispatchable(all []*provider) []dispatch.Provider {
+	list := make([]dispatch.Provider, len(all))
+	for i, p := range all {
+		list[i] = p
+	}
+	return list
 }
 
 // restore resumes what the last run left, but for simulators, which remember
 // nothing.
 func (a *App) restore() {
-	for _, u := range a.config.Upstreams {
+	for _, u := range a.plan.config.Upstreams {
 		if u.Provider == config.ProviderSim {
 			delete(a.saved, u.Name)
 		}
@@ -172,44 +203,15 @@ func (a *App) restore() {
 	}
 }
 
-func (a *App) buildGateway() (err error) {
-	a.gateway, err = gateway.New(gatewayOptions(a.config), gateway.Deps{
-		Dispatcher: a.dispatcher, Limits: a.admission, Catalog: a.catalog, Sink: a.sink, Metrics: a.dispatcher.metrics, Log: a.log,
-	})
-	return err
-}
-
 // Addr is where the data plane listens, as host:port.
 func (a *App) Addr() string { return a.listener.Addr().String() }
 
-// Run serves until ctx ends, drains and closes. It returns nil after a clean
-// stop.
-func (a *App) Run(ctx context.Context) error {
-	served := make(chan error, 1)
-	go func() { served <- a.gateway.Serve(a.listener) }()
-	select {
-	case err := <-served:
-		return errors.Join(fmt.Errorf("serve: %w", err), a.undo.unwind())
-	case <-ctx.Done():
+// AdminAddr is where operators are served, as host:port.
+func (a *App) AdminAddr() string {
+	if a.admin == nil {
+		return a.Addr()
 	}
-	err := a.drain(context.WithoutCancel(ctx))
-	return errors.Join(err, <-served, a.save(), a.undo.unwind())
-}
-
-// drain finishes what was accepted, up to limits.drain. The listener stays open
-// as long, so that whoever asks is told that this replica is going.
-func (a *App) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, a.config.Limits.Drain)
-	defer cancel()
-	a.log.Info("draining", "running", a.dispatcher.running(), "limit", a.config.Limits.Drain.String())
-	a.gateway.Drain()
-	select {
-	case <-a.dispatcher.idle():
-	case <-ctx.Done():
-		a.log.Warn("the drain's limit passed; what still runs is ended", "running", a.dispatcher.running())
-		a.admission.Close()
-	}
-	return a.gateway.Shutdown(ctx)
+	return a.admin.Addr().String()
 }
 
 // save writes the state of a clean stop.
@@ -226,47 +228,39 @@ func (a *App) save() error {
 // Close undoes New where Run was not called.
 func (a *App) Close() error { return a.undo.unwind() }
 
-// counted is a dispatcher that knows how many requests it runs.
-type counted struct {
-	*dispatch.Dispatcher
-	metrics http.Handler
-
-	mu   sync.Mutex
-	n    int
-	none chan struct{} // closed when n falls to 0; nil until somebody waits
+// current is the configuration in force.
+func (a *App) current() *plan {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.plan
 }
 
-// Do implements gateway.Dispatcher.
-func (c *counted) Do(ctx context.Context, req *dispatch.Request, reply dispatch.Reply) flow.Outcome {
-	c.add(1)
-	defer c.add(-1)
-	return c.Dispatcher.Do(ctx, req, reply)
+// serving runs f in a goroutine of its own; what it returns is sent.
+func serving(f func() error) <-chan error {
+	ended := make(chan error, 1)
+	go func() { ended <- f() }()
+	return ended
 }
 
-func (c *counted) add(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n += n; c.n == 0 && c.none != nil {
-		close(c.none)
-		c.none = nil
+var errServe = errors.New("serve")
+
+// Run serves until ctx ends, drains and closes. It returns nil after a clean
+// stop.
+func (a *App) Run(ctx context.Context) error {
+	operators := a.serveAdmin()
+	probes, halt := context.WithCancel(ctx)
+	probing := make(chan struct{})
+	go func() { defer close(probing); a.probe(probes) }()
+	served := serving(func() error { return a.gateway.Serve(a.listener) })
+	var failed error
+	select {
+	case err := <-served:
+		failed = fmt.Errorf("%w: %w", errServe, err)
+		halt()
+	case <-ctx.Done():
+		halt()
+		failed = errors.Join(a.drain(context.WithoutCancel(ctx)), <-served, a.save())
 	}
-}
-
-func (c *counted) running() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.n
-}
-
-// idle is closed once no request runs.
-func (c *counted) idle() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	none := make(chan struct{})
-	if c.n == 0 {
-		close(none)
-	} else {
-		c.none = none
-	}
-	return none
+	<-probing
+	return errors.Join(failed, operators(), a.undo.unwind())
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/millrace/millrace/internal/config"
 )
 
 // How long a list of an upstream's models is believed, and how soon one that could
@@ -33,18 +31,18 @@ type catalog struct {
 	until time.Time
 }
 
-// newCatalog reads the configuration's routes. providers are by upstream.
-func newCatalog(c *config.Config, providers []lister) *catalog {
+// newCatalog reads the configuration's routes. providers are by slot.
+func newCatalog(p *plan, providers []lister) *catalog {
 	k := &catalog{}
 	open := make(map[int]bool)
-	for i := range c.Routes {
-		r := &c.Routes[i]
+	for i := range p.config.Routes {
+		r := &p.config.Routes[i]
 		if !strings.HasSuffix(r.Model, "*") {
 			k.fixed = append(k.fixed, r.Model)
 			continue
 		}
-		for _, u := range targets(c, r) {
-			if name := c.Upstreams[u].Model; name != "" {
+		for _, u := range p.targets(r) {
+			if name := p.upstreams[p.slots.upstreams[u]].Model; name != "" {
 				k.fixed = append(k.fixed, name)
 			} else if !open[u] {
 				open[u] = true

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/config"
 )
 
@@ -31,7 +32,7 @@ func TestCatalog(t *testing.T) {
 			Routes:    []config.Route{{Model: "mine", Upstreams: []string{"a"}}, {Model: "*", Upstreams: []string{"a", "b"}}},
 		}
 		a := &shelf{names: []string{"one", "bm"}}
-		k := newCatalog(c, []lister{a, &shelf{names: []string{"hidden"}}})
+		k := newCatalog(newPlan(c, slots{}, admission.Options{}), []lister{a, &shelf{names: []string{"hidden"}}})
 		want := []string{"mine", "bm", "one"}
 		for range 3 {
 			if diff := cmp.Diff(want, k.Models(t.Context())); diff != "" {

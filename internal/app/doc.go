@@ -34,6 +34,8 @@
 //     limits.drain; one that arrives later is refused at once.
 //   - I4 A state file is believed at most once, and only if the clock since it
 //     was written is consistent.
+//   - I5 Reload disturbs nobody: no stream is cut, no request fails, no counter starts
+//     anew; a configuration with a fault changes nothing.
 //
 // # Concurrency
 //

@@ -10,7 +10,6 @@ import (
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/breaker"
-	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/internal/event"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
@@ -18,11 +17,8 @@ import (
 	"github.com/millrace/millrace/internal/sink/prom"
 )
 
-func promOptions(c *config.Config, control *admission.Controller) prom.Options {
-	o := prom.Options{Classes: slices.Sorted(maps.Keys(c.Classes)), Runtime: true}
-	for _, u := range c.Upstreams {
-		o.Upstreams = append(o.Upstreams, u.Name)
-	}
+func promOptions(p *plan, control *admission.Controller) prom.Options {
+	o := prom.Options{Classes: p.classes(), Upstreams: p.slots.upstreams, Runtime: true}
 	o.Snapshot = func() []prom.Gauge { return gauges(control.Snapshot()) }
 	return o
 }
@@ -39,8 +35,11 @@ func gauges(s gate.Snapshot) []prom.Gauge {
 			Labels: []prom.Label{{Name: "class", Value: string(class)}},
 		})
 	}
+	all = append(all, prom.Gauge{Name: "tasks_running", Help: "Tasks dispatched and not ended.", Value: float64(s.Tasks)})
 	for i := range s.Upstreams {
-		all = append(all, upstreamGauges(&s.Upstreams[i])...)
+		if !s.Upstreams[i].Retired {
+			all = append(all, upstreamGauges(&s.Upstreams[i])...)
+		}
 	}
 	return all
 }

@@ -1,11 +1,13 @@
 package app
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/internal/gate"
 	"github.com/millrace/millrace/internal/quota"
@@ -59,25 +61,71 @@ func TestRoutesAndClassesAreTranslated(t *testing.T) {
 	c.Upstreams = append(c.Upstreams, config.Upstream{Name: "b", Provider: config.ProviderSim, Model: "bm", Quota: config.Quota{Window: "slice", Slice: time.Second}})
 	c.Routes = []config.Route{{Model: "x", Upstreams: []string{"b", "main"}, OnFull: "spill", SpillAfter: 3 * time.Second, Hold: time.Minute}, {Model: "*", Upstreams: []string{"b"}}}
 	c.Classes["analysis"].Spacing = "even"
-	o, err := admissionOptions(c, func(*config.Upstream) quota.Start { return quota.Unknown })
+	p := newPlan(c, slots{}, admission.Options{})
+	unknown := func(*config.Upstream) quota.Start { return quota.Unknown }
+	o, err := p.admission(unknown)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]gate.Route{{Upstreams: []int{1, 0}, Spill: true, SpillAfter: 3 * time.Second}, {Upstreams: []int{1}}}, o.Routes); diff != "" {
+	routes := []gate.Route{
+		{Upstreams: []int{1, 0}, Spill: true, SpillAfter: 3 * time.Second},
+		{Upstreams: []int{1}},
+		{Upstreams: []int{0}},
+		{Upstreams: []int{1}}, // the gateway's own questions
+	}
+	if diff := cmp.Diff(routes, o.Routes); diff != "" {
 		t.Error(diff)
 	}
-	want := gate.Class{Name: "analysis", Weight: 3, Rate: gate.Rate{Max: 5, Per: time.Second, Even: true}}
+	want := gate.Class{Name: "analysis", Weight: 3, MaxWait: 30 * time.Minute, Rate: gate.Rate{Max: 5, Per: time.Second, Even: true}}
 	if diff := cmp.Diff(want, o.Classes[0]); diff != "" {
 		t.Error(diff)
 	}
 	if o.Upstreams[0].Quota.Start != quota.Unknown || o.MaxQueue != c.Limits.Queue || o.Hold != c.Limits.Hold {
 		t.Errorf("%+v", o)
 	}
-	g := gatewayOptions(c)
-	if g.Routes[0].Hold != time.Minute {
-		t.Error(g.Routes)
+	g := p.gateway(nil)
+	if g.Routes[0].Hold != time.Minute || !slices.Equal(g.Order, []int{0, 1}) {
+		t.Error(g.Routes, g.Order)
 	}
-	if d := dispatchOptions(c); d.Limits["chat"].Hard != 120*time.Second || d.Upstreams[1].Model != "bm" {
+	if d := p.dispatch(); d.Limits["chat"].Hard != 120*time.Second || d.Limits["chat"].Soft != 90*time.Second || d.Upstreams[1].Model != "bm" {
 		t.Errorf("%+v", d)
+	}
+	if i, ok := p.find("x"); !ok || i != 0 {
+		t.Errorf("x goes to route %d, %t", i, ok)
+	}
+
+	// What the next configuration leaves out keeps its slot, and is retired.
+	c = load(t)
+	next := newPlan(c, p.slots, o)
+	later, err := next.admission(unknown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := later.Upstreams; len(u) != 2 || u[0].Retired || !u[1].Retired || u[1].Name != "b" {
+		t.Errorf("upstreams after the change: %+v", u)
+	}
+	retired := []bool{true, false, false, true}
+	for i, r := range later.Routes {
+		if r.Retired != retired[i] {
+			t.Errorf("route %d (%q) is retired: %t", i, next.slots.routes[i], r.Retired)
+		}
+	}
+	if g := next.gateway(nil); !slices.Equal(g.Order, []int{1}) {
+		t.Errorf("order %v", g.Order)
+	}
+}
+
+func TestKeysBecomeTenants(t *testing.T) {
+	c := &config.Config{Keys: []config.Key{
+		{Name: "a", Tenant: "team", Weight: 2, Requests: config.Rate{Count: 60, Per: time.Minute}, Seats: 3},
+		{Name: "b", Tenant: "team", Weight: 2, Requests: config.Rate{Count: 60, Per: time.Minute}, Seats: 3},
+		{Name: "c", Tenant: "c", Tokens: config.Rate{Count: 100, Per: time.Hour}},
+	}}
+	want := []gate.Tenant{
+		{Name: "team", Weight: 2, Requests: gate.Rate{Max: 60, Per: time.Minute}, Seats: 3},
+		{Name: "c", Tokens: gate.Rate{Max: 100, Per: time.Hour}},
+	}
+	if diff := cmp.Diff(want, tenants(c)); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -290,7 +290,6 @@ func TestStartSaysWhatIsOdd(t *testing.T) {
 		want    []string
 	}{
 		"nothing odd":  {nil, 1, nil},
-		"a soft limit": {[]string{"TASK_SOFT_TIME_LIMIT=200"}, 1, []string{"classes.analysis.soft has no effect yet", "TASK_SOFT_TIME_LIMIT"}},
 		"after a kill": {nil, 2, []string{"quotas start as if just used up, so the first requests wait", "did not end cleanly"}},
 	} {
 		t.Run(name, func(t *testing.T) {

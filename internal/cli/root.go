@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/internal/app"
 )
 
 // Exit statuses.
@@ -74,7 +75,7 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newServeCommand(), newSimCommand(), newLoadCommand(), newConfigCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newSimCommand(), newLoadCommand(), newConfigCommand(), newKeysCommand(), newVersionCommand())
 	return root
 }
 
@@ -84,25 +85,8 @@ func newVersionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "millrace "+version())
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "millrace "+app.Version())
 			return err
 		},
 	}
-}
-
-// version is what the build recorded: the module's version, else the revision.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return "devel " + s.Value[:min(len(s.Value), 12)]
-		}
-	}
-	return "devel"
 }

@@ -66,11 +66,11 @@ func TestServeInProcess(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // it starts, finds that it is to stop, and stops cleanly
 	var out, words bytes.Buffer
-	f := &serveFlags{level: "info", source: config.Source{Listen: "127.0.0.1:0", Environ: []string{"CELERY_CONCURRENCY=1"}}}
+	f := &serveFlags{level: "info", source: config.Source{Listen: "127.0.0.1:0", Environ: []string{"BEDROCK_REGION=eu-west-1"}}}
 	if err := f.run(ctx, Streams{Out: &out, Err: &words}); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{`"msg":"CELERY_CONCURRENCY is set but has no effect yet"`, `"msg":"stopped","clean":true`} {
+	for _, part := range []string{`"msg":"BEDROCK_REGION is set but has no effect yet"`, `"msg":"stopped","clean":true`} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the log lacks %s: %s", part, out.String())
 		}

@@ -42,7 +42,7 @@ func newServeCommand() *cobra.Command {
 		},
 	}
 	registerSource(cmd, &f.source)
-	cmd.Flags().StringVar(&f.source.Listen, "listen", "", "address to listen on, loopback only (default 127.0.0.1:8080, or $PORT)")
+	cmd.Flags().StringVar(&f.source.Listen, "listen", "", "address to listen on; beyond loopback only with keys (default 127.0.0.1:8080, or $PORT)")
 	cmd.Flags().StringVar(&f.level, "log-level", "info", "least level that is logged: debug, info, warn or error")
 	return cmd
 }
@@ -57,6 +57,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 func registerSource(cmd *cobra.Command, s *config.Source) {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVarP(&s.File, "config", "c", "", "YAML file (default $MILLRACE_CONFIG, or none)")
+	cmd.Flags().StringArrayVar(&s.Set, "set", nil, "one setting, over file and environment: --set upstreams.main.quota.requests=100/m; repeatable")
 }
 
 func loadConfig(s config.Source) (*config.Config, error) {
@@ -84,8 +85,10 @@ func (f *serveFlags) run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	banner(s.Err, c, a.Addr())
+	banner(s.Err, c, a)
+	watching := f.watch(ctx, c, a, log)
 	err = a.Run(ctx)
+	<-watching
 	log.Info("stopped", "clean", err == nil)
 	return err
 }
@@ -99,10 +102,11 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 }
 
 // banner tells a person what runs, and what to do with it.
-func banner(w io.Writer, c *config.Config, address string) {
-	url := "http://" + browsable(address) + "/v1"
+func banner(w io.Writer, c *config.Config, a *app.App) {
+	root := "http://" + browsable(a.Addr())
+	url := root + "/v1"
 	var b strings.Builder
-	fmt.Fprintf(&b, "millrace %s on %s\n\n", version(), url)
+	fmt.Fprintf(&b, "millrace %s on %s\n\n", app.Version(), url)
 	for i := range c.Upstreams {
 		u := &c.Upstreams[i]
 		fmt.Fprintf(&b, "  upstream  %s: %s; %s\n", u.Name, whereabouts(u), allowed(&u.Quota))
@@ -116,7 +120,18 @@ func banner(w io.Writer, c *config.Config, address string) {
 	}
 	fmt.Fprintf(&b, "\n  curl %s/chat/completions -H 'Content-Type: application/json' "+
 		"-d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n", url, model)
-	fmt.Fprintf(&b, "  client = openai.OpenAI(base_url=\"%s\", api_key=\"any\")\n\n", url)
+	key := "any"
+	if len(c.Keys) > 0 {
+		key = "sk-mr-..."
+	}
+	fmt.Fprintf(&b, "  client = openai.OpenAI(base_url=\"%s\", api_key=\"%s\")\n", url, key)
+	for i := range c.Endpoints {
+		fmt.Fprintf(&b, "  POST %s%s\n", root, c.Endpoints[i].Path)
+	}
+	if !c.AllLoopback() {
+		fmt.Fprintf(&b, "  operators: http://%s/metrics\n", a.AdminAddr())
+	}
+	b.WriteByte('\n')
 	_, _ = io.WriteString(w, b.String())
 }
 

@@ -20,14 +20,9 @@ const (
 	maxUpstreams = 64
 	maxClasses   = 64
 	maxRoutes    = 1024
-)
-
-// The closed lists of words.
-var (
-	providers = []string{ProviderOpenAI, ProviderSim}
-	windows   = []string{"paced", "sliding", "bucket", "fixed", "slice"}
-	fulls     = []string{"wait", "spill"}
-	spacings  = []string{"any", "even"}
+	maxEndpoints = 256
+	maxKeys      = 4096
+	maxProxies   = 256
 )
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
@@ -40,7 +35,10 @@ func (l *loader) check() {
 	l.count("upstreams", len(c.Upstreams), maxUpstreams)
 	l.count("classes", len(c.Classes), maxClasses)
 	l.count("routes", len(c.Routes), maxRoutes)
-	if len(l.faults) > 0 {
+	l.count("endpoints", len(c.Endpoints), maxEndpoints)
+	l.count("keys", len(c.Keys), maxKeys)
+	l.count("trusted_proxies", len(c.TrustedProxies), maxProxies)
+	if len(l.faults) > 0 || len(c.Upstreams) == 0 {
 		return
 	}
 	seen := map[string]bool{}
@@ -57,6 +55,10 @@ func (l *loader) check() {
 	for i := range c.Routes {
 		l.checkRoute(at("routes", i, ""), &c.Routes[i], seen)
 	}
+	l.checkEndpoints()
+	l.checkKeys()
+	l.checkProxies()
+	l.checkTasks()
 	l.checkLimits()
 }
 
@@ -67,12 +69,16 @@ func at(list string, i int, key string) string {
 // wrong records a fault at the place where the value at path was given, or
 // where its section stands.
 func (l *loader) wrong(path, mend, format string, args ...any) {
+	l.wrongly(path, fail(mend, format, args...))
+}
+
+func (l *loader) wrongly(path string, err error) {
 	origin := l.config.Origin(path)
 	for up := path; origin.Layer == LayerDefault && strings.Contains(up, "."); {
 		up = up[:strings.LastIndexByte(up, '.')]
 		origin = l.config.Origin(up)
 	}
-	l.fault(origin, path, fail(mend, format, args...))
+	l.fault(origin, path, err)
 }
 
 func (l *loader) count(path string, n, most int) {
@@ -81,34 +87,82 @@ func (l *loader) count(path string, n, most int) {
 	}
 }
 
-func (l *loader) word(path, value string, known []string) {
-	if !slices.Contains(known, value) {
-		l.wrong(path, "write one of: "+strings.Join(known, ", "), "%q is unknown", value)
+func (l *loader) checkListen() {
+	data := l.checkAddress("listen", l.config.Listen)
+	admin := l.checkAddress("admin.listen", l.config.Admin.Listen)
+	if admin == data && data != "0" && data != "" && !l.config.AllLoopback() {
+		l.wrong("admin.listen", "choose another", "%q has the port of listen", l.config.Admin.Listen)
 	}
 }
 
-func (l *loader) checkListen() {
-	const path = "listen"
-	host, port, err := net.SplitHostPort(l.config.Listen)
+// checkAddress returns the port of an address. Beyond loopback it needs keys, for
+// without them anyone there could spend the quota.
+func (l *loader) checkAddress(path, address string) (port string) {
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		l.wrong(path, "write HOST:PORT, such as 127.0.0.1:8080", "%q is not an address", l.config.Listen)
-		return
+		l.wrong(path, "write HOST:PORT, such as 127.0.0.1:8080", "%q is not an address", address)
+		return ""
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		l.wrong(path, "write a port from 0 to 65535; 0 picks a free one", "%q is not a port", port)
 	}
-	if !loopback(host) {
-		l.wrong(path, "listen on 127.0.0.1 or [::1]; to be reached from elsewhere, put a proxy that ends TLS and authenticates in front",
-			"%q is reachable from other machines, and without keys anyone there could spend the quota", l.config.Listen)
+	if !onLoopback(address) && len(l.config.Keys) == 0 {
+		l.wrong(path, "run millrace keys create --name NAME first, or listen on 127.0.0.1 or [::1]",
+			"%q is reachable from other machines, and without keys anyone there could spend the quota", address)
 	}
+	return port
 }
 
-func loopback(host string) bool {
+func onLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (l *loader) checkProxies() {
+	for _, text := range l.config.TrustedProxies {
+		if _, err := parseNetwork(text); err != nil {
+			l.wrongly("trusted_proxies", err)
+		}
+	}
+}
+
+// parseNetwork reads a network, or an address as a network of one. All
+// addresses are none to trust.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" {
+		return netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()), nil
+	}
+	switch p, err := netip.ParsePrefix(text); {
+	case err != nil:
+		return netip.Prefix{}, fail("write an address or a network, such as 10.0.0.0/8", "%q is no network", text)
+	case p.Bits() == 0:
+		return netip.Prefix{}, fail("name the proxy's own network", "%q trusts everybody", text)
+	case p != p.Masked():
+		return netip.Prefix{}, fail("write "+p.Masked().String(), "%q is an address within a network", text)
+	default:
+		return p, nil
+	}
+}
+
+func (l *loader) checkTasks() {
+	t := l.config.Tasks
+	l.most("tasks.concurrency", t.Concurrency, 100_000)
+	l.most("tasks.max", t.Max, 10_000_000)
+	l.atMost("tasks.keep", t.Keep)
+}
+
+// most refuses a count that can only be a slip.
+func (l *loader) most(path string, n, most int) {
+	if n > most {
+		l.wrong(path, "lower it", "%d is more than %d", n, most)
+	}
 }
 
 // checkName keeps names plain and apart, in a file and as part of a variable.
@@ -126,8 +180,6 @@ func (l *loader) checkName(path, name string, seen map[string]bool) {
 }
 
 func (l *loader) checkUpstream(path string, u *Upstream) {
-	l.word(path+".provider", u.Provider, providers)
-	l.word(path+".quota.window", u.Quota.Window, windows)
 	if u.Breaker.Ratio > 1 {
 		l.wrong(path+".breaker.ratio", "write a share such as 0.5", "%v is more than all", u.Breaker.Ratio)
 	}
@@ -136,7 +188,7 @@ func (l *loader) checkUpstream(path string, u *Upstream) {
 	l.atMost(path+".timeout.read", u.Timeout.Read)
 	l.atMost(path+".breaker.open", u.Breaker.Open)
 	l.checkQuota(path+".quota", &u.Quota)
-	l.checkEndpoint(path, u)
+	l.checkAccount(path, u)
 }
 
 func (l *loader) atMost(path string, d time.Duration) {
@@ -145,7 +197,7 @@ func (l *loader) atMost(path string, d time.Duration) {
 	}
 }
 
-func (l *loader) checkEndpoint(path string, u *Upstream) {
+func (l *loader) checkAccount(path string, u *Upstream) {
 	if u.Provider == ProviderSim {
 		if u.BaseURL != "" {
 			l.wrong(path+".base_url", "remove it, or use provider: openai for a simulator of its own", "contradicts provider sim, which runs inside the gateway")
@@ -184,25 +236,24 @@ func (l *loader) checkQuota(path string, q *Quota) {
 		l.wrong(path+".slice", "remove it, or set window: slice and at most 1m", "contradicts window: %s of a minute", q.Window)
 	}
 	l.atMost(path+".burst", q.Burst)
-	if q.Meter != "" {
-		l.word(path+".meter", q.Meter, quota.MeterNames())
+	if names := quota.MeterNames(); q.Meter != "" && !slices.Contains(names, q.Meter) {
+		l.wrong(path+".meter", "write one of: "+strings.Join(names, ", "), "%q is unknown", q.Meter)
 	}
-	if q.Seats > 1_000_000 {
-		l.wrong(path+".seats", "lower it", "%d is beyond any quota", q.Seats)
-	}
+	l.most(path+".seats", int(q.Seats), 1_000_000)
 	if *q == (Quota{Window: q.Window, Burst: q.Burst, Slice: q.Slice, Meter: q.Meter}) {
 		l.warn("%s names no limit, so nothing is paced there; write quota: {requests: 60/m, tokens: 180000/m, seats: 15}", l.config.display(path))
 	}
 }
 
 func (l *loader) checkClass(path string, c *Class) {
-	l.word(path+".spacing", c.Spacing, spacings)
 	if c.Soft > 0 && c.Hard > 0 && c.Soft > c.Hard {
 		l.wrong(path+".soft", "make hard the longer one", "%s is longer than hard, which is %s", formatDuration(c.Soft), formatDuration(c.Hard))
 	}
 	if c.Spacing == "even" && c.Rate.Count == 0 {
 		l.wrong(path+".spacing", "add a rate such as 20/m", "needs a rate to space")
 	}
+	l.most(path+".retries", c.Retries, 100)
+	l.atMost(path+".retry_after", c.RetryAfter)
 }
 
 func (l *loader) checkRoute(path string, r *Route, seen map[string]bool) {
@@ -213,19 +264,27 @@ func (l *loader) checkRoute(path string, r *Route, seen map[string]bool) {
 		l.wrong(path+".model", "keep one route for it", "%q has a route already", r.Model)
 	case seen["*"] && strings.HasSuffix(r.Model, "*"):
 		l.wrong(path+".model", "move the route of \"*\" to the end", "%q is never reached, for \"*\" before it takes every name", r.Model)
-	case strings.Contains(strings.TrimSuffix(r.Model, "*"), "*"):
-		l.wrong(path+".model", "write one * at the end, as in gpt-*", "%q is no pattern", r.Model)
+	default:
+		l.checkPattern(path+".model", r.Model)
 	}
 	seen[r.Model] = true
-	l.word(path+".on_full", r.OnFull, fulls)
 	l.checkTargets(path, r)
+	l.checkClassName(path+".class", r.Class)
 	l.atMost(path+".hold", r.Hold)
-	if r.Coalesce || r.Cache {
-		key := path + ".cache"
-		if r.Coalesce {
-			key = path + ".coalesce"
-		}
-		l.wrong(key, "write false or remove it", "belongs to a later version")
+	l.atMost(path+".cache", r.Cache)
+}
+
+// checkPattern lets a model name end in a *, and hold none elsewhere.
+func (l *loader) checkPattern(path, model string) {
+	if strings.Contains(strings.TrimSuffix(model, "*"), "*") {
+		l.wrong(path, "write one * at the end, as in gpt-*", "%q is no pattern", model)
+	}
+}
+
+// checkClassName wants a class that exists; none is the default one.
+func (l *loader) checkClassName(path, name string) {
+	if _, known := l.config.Classes[name]; !known && name != "" {
+		l.wrong(path, suggest(name, slices.Sorted(maps.Keys(l.config.Classes))), "%q is no class", name)
 	}
 }
 
@@ -254,12 +313,19 @@ func (l *loader) checkLimits() {
 	if c.QueuePerUser > c.Queue {
 		l.wrong("limits.queue_per_user", "lower it or raise limits.queue", "%d is more than the whole queue, which is %d", c.QueuePerUser, c.Queue)
 	}
-	if c.Queue > 1_000_000 {
-		l.wrong("limits.queue", "lower it", "%d is more than 1000000", c.Queue)
+	if c.ConnectionsPerIP > c.Connections {
+		l.wrong("limits.connections_per_ip", "lower it or raise limits.connections", "%d is more than all connections, which are %d", c.ConnectionsPerIP, c.Connections)
 	}
-	if c.MaxBody > 1<<30 {
-		l.wrong("limits.max_body", "lower it", "%s is more than %s", c.MaxBody, Bytes(1<<30))
-	}
+	l.most("limits.queue", c.Queue, 1_000_000)
+	l.most("limits.connections", c.Connections, 1_000_000)
+	l.size("limits.cache", c.Cache, 64<<30)
+	l.size("limits.max_body", c.MaxBody, 1<<30)
 	l.atMost("limits.hold", c.Hold)
 	l.atMost("limits.drain", c.Drain)
+}
+
+func (l *loader) size(path string, size, most Bytes) {
+	if size > most {
+		l.wrong(path, "lower it", "%s is more than %s", size, most)
+	}
 }

@@ -38,15 +38,34 @@ var aliases = []alias{
 	{"CIRCUIT_BREAKER_FAILURE_THRESHOLD", "upstreams.0.breaker.failures", nil},
 	{"CIRCUIT_BREAKER_TIMEOUT", "upstreams.0.breaker.open", secondsOrMillis},
 	{"STATE_DIRECTORY", "state_dir", firstOfList},
+	{"CELERY_CONCURRENCY", "tasks.concurrency", nil},
+	{"BEDROCK_MODEL_ID", "upstreams.0.model", nil},
+	{"BEDROCK_MAX_TOKENS", "endpoints.*.max_tokens", nil},
+	{"BEDROCK_TEMPERATURE", "endpoints.*.temperature", nil},
 }
 
-// idle are known variables that nothing here obeys yet.
-var idle = []string{
-	"CELERY_CONCURRENCY",
-	"BEDROCK_MODEL_ID", "BEDROCK_FALLBACK_MODELS", "BEDROCK_REGION", "BEDROCK_MAX_TOKENS", "BEDROCK_TEMPERATURE",
-	"ANTHROPIC_API_KEY",
-	"API_RATE_LIMIT_REQUESTS", "MEMORY_API_RATE_LIMIT_REQUESTS", "WS_MAX_CONNECTIONS_PER_IP", "WS_MESSAGE_RATE_LIMIT",
-	"FRONTEND_POLL_INTERVAL", "FRONTEND_CACHE_TTL", "FRONTEND_MAX_CONCURRENT", "CIRCUIT_BREAKER_THRESHOLD",
+// broad reports a variable that speaks of many settings at once, so that the own
+// variable of one of them may say otherwise.
+func broad(variable string) bool {
+	return variable == "BEDROCK_MAX_TOKENS" || variable == "BEDROCK_TEMPERATURE"
+}
+
+// idle are known variables that nothing here obeys yet. Their values are checked
+// all the same, as what each will be.
+var idle = []struct {
+	variable string
+	kind     reflect.Type
+}{
+	{"BEDROCK_REGION", reflect.TypeFor[string]()},
+	{"ANTHROPIC_API_KEY", reflect.TypeFor[Secret]()},
+	{"API_RATE_LIMIT_REQUESTS", reflect.TypeFor[int64]()},
+	{"MEMORY_API_RATE_LIMIT_REQUESTS", reflect.TypeFor[int64]()},
+	{"WS_MAX_CONNECTIONS_PER_IP", reflect.TypeFor[int64]()},
+	{"WS_MESSAGE_RATE_LIMIT", reflect.TypeFor[int64]()},
+	{"FRONTEND_POLL_INTERVAL", reflect.TypeFor[int64]()},
+	{"FRONTEND_CACHE_TTL", reflect.TypeFor[int64]()},
+	{"FRONTEND_MAX_CONCURRENT", reflect.TypeFor[int64]()},
+	{"CIRCUIT_BREAKER_THRESHOLD", reflect.TypeFor[int64]()},
 }
 
 func perMinute(_ *loader, _, text string) (string, error) {
@@ -103,10 +122,24 @@ func (l *loader) environ() {
 	}
 	l.own()
 	l.port()
-	for _, name := range idle {
-		if _, set := l.environment[name]; set {
-			l.warn("%s is set but has no effect yet", name)
+	if _, set := l.environment[fallbacks]; set {
+		l.superseded(fallbacks)
+	}
+	l.idle()
+}
+
+func (l *loader) idle() {
+	for _, v := range idle {
+		text, set := l.environment[v.variable]
+		if !set {
+			continue
 		}
+		scratch := leaf{value: reflect.New(v.kind).Elem()}
+		if err := scratch.set(text); err != nil {
+			l.fault(Origin{Layer: LayerEnvironment, Name: v.variable}, "", err)
+			continue
+		}
+		l.warn("%s is set but has no effect yet", v.variable)
 	}
 }
 
@@ -119,8 +152,71 @@ func (l *loader) obeys(a alias) bool {
 		return !l.said("upstreams")
 	case "STATE_DIRECTORY":
 		return !l.said("state_dir")
+	case "BEDROCK_MODEL_ID":
+		return !l.superseded(a.variable)
+	case "BEDROCK_MAX_TOKENS", "BEDROCK_TEMPERATURE":
+		if len(l.config.Endpoints) == 0 {
+			l.warn("%s is set but has no effect, because there are no endpoints", a.variable)
+			return false
+		}
 	}
 	return true
+}
+
+// superseded reports, and tells people, that a variable has no effect because
+// the file names its upstreams itself.
+func (l *loader) superseded(variable string) bool {
+	if l.said("upstreams") {
+		l.warn("%s is set but has no effect, because the file says which upstreams there are", variable)
+	}
+	return l.said("upstreams")
+}
+
+const fallbacks = "BEDROCK_FALLBACK_MODELS"
+
+// fallbackModels adds a copy of the first upstream for each further model of
+// BEDROCK_FALLBACK_MODELS. Only their names and models are known here; ladder
+// fills in the rest.
+func (l *loader) fallbackModels() {
+	text, set := l.environment[fallbacks]
+	if !set {
+		return
+	}
+	origin := Origin{Layer: LayerEnvironment, Name: fallbacks}
+	for entry := range strings.SplitSeq(text, ",") {
+		model := strings.TrimSpace(entry)
+		if model == "" {
+			l.fault(origin, "", fail("write model names with a comma between two, or unset it", "is blank or has a blank entry"))
+			return
+		}
+		name := strings.Trim(notPlain.ReplaceAllString(model, "-"), "-_")
+		path := at("upstreams", len(l.config.Upstreams), "")
+		l.config.Upstreams = append(l.config.Upstreams, Upstream{Name: name[:min(len(name), 64)], Model: model})
+		l.config.origins[path+".name"], l.config.origins[path+".model"] = origin, origin
+	}
+}
+
+var notPlain = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+
+// ladder gives the upstreams of BEDROCK_FALLBACK_MODELS what the first one has
+// come to, but for what a layer has said of them in particular.
+func (l *loader) ladder() {
+	if l.said("upstreams") {
+		return
+	}
+	first := map[string]leaf{}
+	leaves(reflect.ValueOf(l.config).Elem(), "", rule{}, func(t leaf) {
+		key, of := strings.CutPrefix(t.path, "upstreams.0.")
+		if of {
+			first[key] = t
+			return
+		}
+		if rest, of := strings.CutPrefix(t.path, "upstreams."); of && !l.said(t.path) {
+			_, key, _ = strings.Cut(rest, ".")
+			t.value.Set(first[key].value)
+			l.config.origins[t.path] = l.config.origins[first[key].path]
+		}
+	})
 }
 
 func (l *loader) variable(a alias, text string) {
@@ -140,34 +236,24 @@ func (l *loader) variable(a alias, text string) {
 	l.setPath(a.path, text, origin)
 }
 
-// own applies MILLRACE_<PATH> to every scalar, lists by name or index.
+// own applies MILLRACE_<PATH> to every scalar, lists by name or index. It must
+// not disagree with a short name for the same.
 func (l *loader) own() {
-	targets := map[string]leaf{}
-	leaves(reflect.ValueOf(l.config).Elem(), "", false, func(t leaf) {
-		targets[variableOf(t.path)] = t
-		targets[variableOf(l.config.display(t.path))] = t
-	})
+	targets := l.targets(variableOf)
 	for _, name := range slices.Sorted(maps.Keys(l.environment)) {
 		if !strings.HasPrefix(name, "MILLRACE_") || name == "MILLRACE_CONFIG" || injected.MatchString(name) {
 			continue
 		}
-		target, known := targets[name]
-		if !known {
-			l.warn("%s is not a known setting and has no effect; %s", name, suggest(name, nearest(name, targets)))
+		if len(targets[name]) == 0 {
+			l.warn("%s is not a known setting and has no effect; %s", name, targets.suggest(name))
 			continue
 		}
-		l.ownVariable(name, target)
-	}
-}
-
-// ownVariable sets one setting from its own variable, which must not disagree
-// with a short name for the same.
-func (l *loader) ownVariable(name string, target leaf) {
-	before, was := l.config.Origin(target.path), target.text()
-	origin := Origin{Layer: LayerEnvironment, Name: name}
-	l.set(target, l.environment[name], origin)
-	if before.Layer == LayerEnvironment && before.Name != name && target.text() != was {
-		l.fault(origin, target.path, fail("keep one of them", "says %s, but %s says %s", target.text(), before.Name, was))
+		origin := Origin{Layer: LayerEnvironment, Name: name}
+		if target, err := targets.find(name); err != nil {
+			l.fault(origin, "", err)
+		} else {
+			l.override(target, l.environment[name], origin)
+		}
 	}
 }
 
@@ -180,21 +266,6 @@ func variableOf(path string) string {
 	return "MILLRACE_" + notWord.ReplaceAllString(strings.ToUpper(path), "_")
 }
 
-// nearest narrows the candidates for a suggestion to what begins alike.
-func nearest(name string, targets map[string]leaf) []string {
-	var alike []string
-	for known := range targets {
-		if edits(name, known) < 3 {
-			alike = append(alike, known)
-		}
-	}
-	slices.Sort(alike)
-	if alike == nil {
-		return []string{"see the keys of the configuration file"}
-	}
-	return alike
-}
-
 // port puts PORT in place of the port of the address, whatever gave that.
 func (l *loader) port() {
 	text, set := l.environment["PORT"]
@@ -205,6 +276,6 @@ func (l *loader) port() {
 	if n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16); err != nil {
 		l.fault(origin, "listen", fail("write a number from 1 to 65535, or unset it", "%q is not a port", text))
 	} else if host, _, err := net.SplitHostPort(l.config.Listen); err == nil {
-		l.set(leaf{"listen", reflect.ValueOf(&l.config.Listen).Elem(), false}, net.JoinHostPort(host, strconv.FormatUint(n, 10)), origin)
+		l.set(leaf{"listen", reflect.ValueOf(&l.config.Listen).Elem(), rule{}}, net.JoinHostPort(host, strconv.FormatUint(n, 10)), origin)
 	}
 }

@@ -76,7 +76,7 @@ func (f *Fault) Error() string {
 }
 
 var (
-	secretEntry = regexp.MustCompile(`(?i)((?:api_?key|secret|password|credential)["']?\s*:\s*)(?:"[^"]*"?|'[^']*'?|[^\s,}]+)`)
+	secretEntry = regexp.MustCompile(`(?i)((?:api_?key|secret|password|credential|sha256)["']?\s*:\s*)(?:\$\{[^}\n]*\}?|"[^"]*"?|'[^']*'?|[^\s,}]+)`)
 	secretLook  = regexp.MustCompile(`\b(?:sk|pk|key|xox[a-z]|gh[a-z])[-_][A-Za-z0-9_\-]{6,}|\bAKIA[A-Z0-9]{12,}|(?i:bearer\s+)\S+`)
 )
 

@@ -17,7 +17,7 @@ import (
 const maxFile = 1 << 20
 
 // planned are keys of later versions: known, refused, and said to be so.
-var planned = map[string]bool{"admin": true, "endpoints": true, "keys": true, "store": true}
+var planned = map[string]bool{"store": true}
 
 // reference matches ${NAME} and ${NAME:-otherwise}.
 var reference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}\n]*)?\}`)
@@ -30,9 +30,10 @@ var (
 	unshield = strings.NewReplacer("\uf8f0", "{", "\uf8f1", "}")
 )
 
-// file reads the YAML source into the loader's Config.
-func (l *loader) file(name, source string) {
-	l.name, l.lines = name, strings.Split(source, "\n")
+// file reads the YAML source into the loader's Config. Where only is not empty,
+// it is the one key that the file may hold.
+func (l *loader) file(name, source, only string) {
+	l.name, l.lines[name], l.anchors = name, strings.Split(source, "\n"), map[string]ast.Node{}
 	defer func() {
 		if recover() != nil { // a defect of the YAML library must not become ours
 			l.fault(Origin{Layer: LayerFile, Name: name}, "", fail("simplify the part that was changed last", "cannot be parsed as YAML"))
@@ -50,7 +51,16 @@ func (l *loader) file(name, source string) {
 	if len(tree.Docs) == 0 || isBlank(tree.Docs[0].Body) {
 		return // nothing is said, so the defaults hold
 	}
-	l.section(tree.Docs[0].Body, reflect.ValueOf(l.config).Elem(), "")
+	body := tree.Docs[0].Body
+	if m, ok := body.(*ast.MappingNode); ok && only != "" {
+		for _, e := range m.Values {
+			if key := l.key(e, ""); key != only {
+				l.fault(l.at(e.Key), key, fail("move it to the configuration file", "does not belong here: this file holds %s alone", only))
+				return
+			}
+		}
+	}
+	l.section(body, reflect.ValueOf(l.config).Elem(), "")
 }
 
 // syntax reports a parser's error, which knows its place but not our words.
@@ -66,7 +76,14 @@ func (l *loader) syntax(err error) {
 			origin.Line, origin.Column = t.Position.Line, t.Position.Column
 		}
 	}
-	l.fault(origin, "", fail("check indentation, quotes and colons here and in the line above", "%s", message))
+	mend := "check indentation, quotes and colons here and in the line above"
+	switch {
+	case strings.Contains(message, "already defined"):
+		mend = "keep one of them"
+	case strings.Contains(message, "\t"):
+		message, mend = "begins with a tab, which YAML does not allow", "indent with blanks"
+	}
+	l.fault(origin, "", fail(mend, "%s", message))
 }
 
 func (l *loader) at(n ast.Node) Origin {
@@ -104,14 +121,16 @@ func (l *loader) resolve(n ast.Node) ast.Node {
 }
 
 // node reads n into v, whatever v is.
-func (l *loader) node(n ast.Node, v reflect.Value, path string, zeroable bool) {
+func (l *loader) node(n ast.Node, v reflect.Value, path string, r rule) {
 	place := n
 	n = l.resolve(n)
 	switch t := v.Type(); {
-	case n == nil || isBlank(n):
+	case n == nil:
+		l.fault(l.at(place), path, fail("write the anchor (&name) above, or the value here", "names no anchor above it"))
+	case isBlank(n):
 		l.fault(l.at(place), path, fail("give it a value or remove it", "is blank"))
-	case t.Kind() == reflect.Pointer:
-		l.node(n, v.Elem(), path, zeroable)
+	case t.Kind() == reflect.Pointer && isSection(t.Elem()):
+		l.node(n, v.Elem(), path, r)
 	case isSection(t):
 		l.section(n, v, path)
 	case t.Kind() == reflect.Map:
@@ -119,7 +138,7 @@ func (l *loader) node(n ast.Node, v reflect.Value, path string, zeroable bool) {
 	case t.Kind() == reflect.Slice:
 		l.list(n, v, path)
 	default:
-		l.scalar(n, leaf{path, v, zeroable})
+		l.scalar(n, leaf{path, v, r})
 	}
 }
 
@@ -154,25 +173,25 @@ func (l *loader) section(n ast.Node, v reflect.Value, path string) {
 		if key == "" {
 			continue
 		}
-		field, zeroable := fieldOf(v, key)
+		field, r := fieldOf(v, key)
 		if !field.IsValid() {
 			l.unknown(e, v.Type(), join(path, key))
 			continue
 		}
-		l.node(e.Value, field, join(path, key), zeroable)
+		l.node(e.Value, field, join(path, key), r)
 	}
 }
 
-func fieldOf(v reflect.Value, key string) (field reflect.Value, zeroable bool) {
+func fieldOf(v reflect.Value, key string) (field reflect.Value, r rule) {
 	if key == "-" {
-		return reflect.Value{}, false
+		return reflect.Value{}, rule{}
 	}
 	for i := range v.NumField() {
-		if k, zero := keyOf(v.Type().Field(i)); k == key {
-			return v.Field(i), zero
+		if k, r := keyOf(v.Type().Field(i)); k == key {
+			return v.Field(i), r
 		}
 	}
-	return reflect.Value{}, false
+	return reflect.Value{}, rule{}
 }
 
 func (l *loader) unknown(e *ast.MappingValueNode, t reflect.Type, path string) {
@@ -204,14 +223,14 @@ func (l *loader) named(n ast.Node, v reflect.Value, path string) {
 			v.SetMapIndex(reflect.ValueOf(key), entry)
 		}
 		l.config.origins[join(path, key)] = l.at(e.Key)
-		l.node(e.Value, entry, join(path, key), false)
+		l.node(e.Value, entry, join(path, key), rule{})
 	}
 }
 
 func (l *loader) list(n ast.Node, v reflect.Value, path string) {
 	sequence, ok := n.(*ast.SequenceNode)
 	if !ok && !isSection(v.Type().Elem()) {
-		l.scalar(n, leaf{path, v, false}) // a list of words may be a single one
+		l.scalar(n, leaf{path, v, rule{}}) // a list of words may be a single one
 		return
 	}
 	if !ok {
@@ -219,11 +238,13 @@ func (l *loader) list(n ast.Node, v reflect.Value, path string) {
 		return
 	}
 	l.config.origins[path] = l.at(n)
-	v.Set(reflect.MakeSlice(v.Type(), len(sequence.Values), len(sequence.Values)))
+	start := v.Len() // of keys, the second file's come behind the first's
+	v.Set(reflect.AppendSlice(v, reflect.MakeSlice(v.Type(), len(sequence.Values), len(sequence.Values))))
 	for i, value := range sequence.Values {
+		i += start
 		setDefaults(v.Index(i).Addr(), "")
 		l.config.origins[join(path, strconv.Itoa(i))] = l.at(value)
-		l.node(value, v.Index(i), join(path, strconv.Itoa(i)), false)
+		l.node(value, v.Index(i), join(path, strconv.Itoa(i)), rule{})
 	}
 }
 

@@ -11,19 +11,26 @@ import (
 
 // leaf is one scalar setting: where it is and what it may be.
 type leaf struct {
-	path     string // with indexes: upstreams.0.quota.requests
-	value    reflect.Value
-	zeroable bool // an explicit zero has a sense
+	path  string // with indexes: upstreams.0.quota.requests
+	value reflect.Value
+	rule  rule
 }
 
-// keyOf returns the field's key in the file and whether zero may be written;
-// "-" for fields that are no settings.
-func keyOf(f reflect.StructField) (key string, zeroable bool) {
+// rule is what a field's tags say of the values it takes.
+type rule struct {
+	zero  bool     // an explicit zero has a sense
+	off   bool     // so have false and a zero without unit
+	words []string // the only ones, if any
+}
+
+// keyOf returns the field's key in the file and its rule; "-" for fields that
+// are no settings.
+func keyOf(f reflect.StructField) (key string, r rule) {
 	key, option, _ := strings.Cut(f.Tag.Get("key"), ",")
 	if key == "" {
-		return "-", false
+		return "-", rule{}
 	}
-	return key, option == "zero"
+	return key, rule{zero: option != "", off: option == "off", words: strings.Fields(f.Tag.Get("enum"))}
 }
 
 // isSection reports that a value holds further settings by name.
@@ -33,26 +40,26 @@ func isSection(t reflect.Type) bool {
 
 // leaves calls visit for each scalar below v, in the order of the file's shape;
 // maps by key.
-func leaves(v reflect.Value, path string, zeroable bool, visit func(leaf)) {
+func leaves(v reflect.Value, path string, r rule, visit func(leaf)) {
 	switch t := v.Type(); {
-	case t.Kind() == reflect.Pointer:
-		leaves(v.Elem(), path, zeroable, visit)
+	case t.Kind() == reflect.Pointer && isSection(t.Elem()):
+		leaves(v.Elem(), path, r, visit)
 	case isSection(t):
 		for i := range t.NumField() {
-			if key, zero := keyOf(t.Field(i)); key != "-" {
-				leaves(v.Field(i), join(path, key), zero, visit)
+			if key, rule := keyOf(t.Field(i)); key != "-" {
+				leaves(v.Field(i), join(path, key), rule, visit)
 			}
 		}
 	case t.Kind() == reflect.Slice && isSection(t.Elem()):
 		for i := range v.Len() {
-			leaves(v.Index(i), join(path, strconv.Itoa(i)), false, visit)
+			leaves(v.Index(i), join(path, strconv.Itoa(i)), rule{}, visit)
 		}
 	case t.Kind() == reflect.Map:
 		for _, name := range sortedKeys(v) {
-			leaves(v.MapIndex(reflect.ValueOf(name)), join(path, name), false, visit)
+			leaves(v.MapIndex(reflect.ValueOf(name)), join(path, name), rule{}, visit)
 		}
 	default:
-		visit(leaf{path, v, zeroable})
+		visit(leaf{path, v, r})
 	}
 }
 
@@ -79,11 +86,18 @@ func (l leaf) set(text string) error {
 	if text == "" {
 		return fail("give it a value or remove it", "is blank")
 	}
+	if len(l.rule.words) > 0 && !slices.Contains(l.rule.words, text) {
+		return fail("write one of: "+strings.Join(l.rule.words, ", "), "%q is unknown", text)
+	}
+	if l.rule.off && (text == "false" || text == "0") {
+		l.value.SetZero()
+		return nil
+	}
 	if err := l.parse(text); err != nil {
 		return err
 	}
 	// The zero of a switch or of a word is a value like any other.
-	if k := l.value.Kind(); k == reflect.Bool || k == reflect.String || l.zeroable {
+	if k := l.value.Kind(); k == reflect.Bool || k == reflect.String || l.rule.zero {
 		return nil
 	}
 	if r, ok := reflect.TypeAssert[Rate](l.value); l.value.IsZero() || ok && r.Count == 0 {
@@ -107,9 +121,13 @@ func (l leaf) parse(text string) (err error) {
 	case *int64:
 		*p, err = parseCount(text)
 	case *float64:
-		if *p, err = strconv.ParseFloat(text, 64); err != nil || *p != *p || *p < 0 || *p > 1e9 {
-			err = fail("write a number such as 0.5", "%q is not a number in range", text)
-		}
+		*p, err = parseNumber(text)
+	case **float64:
+		var n float64
+		n, err = parseNumber(text)
+		*p = &n
+	case *Hash:
+		*p, err = parseHash(text)
 	case *time.Duration:
 		*p, err = parseDuration(text, false)
 	case *Rate:
@@ -126,10 +144,19 @@ func (l leaf) parse(text string) (err error) {
 	return err
 }
 
+func parseNumber(text string) (float64, error) {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || n != n || n < 0 || n > 1e9 {
+		return 0, fail("write a number such as 0.5", "%q is not a number in range", text)
+	}
+	return n, nil
+}
+
 // samples are what example files put where a credential belongs.
 var samples = []string{
-	"changeme", "change-me", "change_me", "secret", "password", "example", "sample", "dummy-key", "todo", "xxx",
-	"your-api-key", "your_api_key", "your-key", "sk-...", "sk-xxx", "sk-your-key", "<key>", "***",
+	"changeme", "change-me", "change_me", "secret", "password", "passw0rd", "example", "sample", "dummy", "dummy-key", "todo", "xxx",
+	"your-api-key", "your_api_key", "your-key", "api-key", "apikey", "key", "token", "none", "null", "test", "admin",
+	"sk-...", "sk-xxx", "sk-your-key", "sk-1234", "sk-test", "sk-123456", "1234", "12345", "123456", "12345678", "123456789", "<key>", "***",
 }
 
 func parseSecret(text string) (Secret, error) {
@@ -149,6 +176,16 @@ func (l leaf) text() string {
 		return formatDuration(v)
 	case []string:
 		return strings.Join(v, ", ")
+	case *float64:
+		if v == nil {
+			return ""
+		}
+		return strconv.FormatFloat(*v, 'g', -1, 64)
+	case string:
+		if strings.ContainsAny(v, "\n\r\t") {
+			return strconv.Quote(v) // one setting, one line
+		}
+		return v
 	default:
 		return fmt.Sprint(v)
 	}

@@ -36,7 +36,7 @@ func TestDefaultIsTheSimulator(t *testing.T) {
 		t.Fatalf("simulated %v with %d upstreams", c.Simulated, len(c.Upstreams))
 	}
 	u := c.Upstreams[0]
-	want := Quota{Requests: Rate{60, time.Minute}, Tokens: Rate{180_000, time.Minute}, Seats: 15, Window: "paced"}
+	want := Quota{Requests: Rate{60, time.Minute}, Tokens: Rate{180_000, time.Minute}, Seats: 15, Window: "sliding"}
 	if diff := cmp.Diff(want, u.Quota); diff != "" {
 		t.Error("quota:", diff)
 	}
@@ -44,17 +44,18 @@ func TestDefaultIsTheSimulator(t *testing.T) {
 		t.Errorf("upstream %q of %q at %q", u.Name, u.Provider, u.BaseURL)
 	}
 	classes := map[string]Class{
-		"analysis": {Weight: 3, Rate: Rate{20, time.Minute}, Spacing: "any", Soft: 300 * time.Second, Hard: 360 * time.Second},
+		"analysis": {Weight: 3, Rate: Rate{20, time.Minute}, Spacing: "any", Soft: 300 * time.Second, Hard: 360 * time.Second, MaxWait: 30 * time.Minute},
 		"chat":     {Weight: 6, Rate: Rate{30, time.Minute}, Spacing: "any", Soft: 90 * time.Second, Hard: 120 * time.Second},
 		"health":   {Weight: 1, Rate: Rate{1, time.Minute}, Spacing: "any", Soft: 45 * time.Second, Hard: 60 * time.Second},
 		"batch":    {Weight: 1, Spacing: "any"},
 	}
 	for name, want := range classes {
+		want.Retries, want.RetryAfter = 3, time.Minute
 		if diff := cmp.Diff(want, *c.Classes[name]); diff != "" {
 			t.Error(name, diff)
 		}
 	}
-	if diff := cmp.Diff([]Route{{Model: "*", Upstreams: []string{"main"}, OnFull: "wait", SpillAfter: 5 * time.Second}}, c.Routes); diff != "" {
+	if diff := cmp.Diff([]Route{{Model: "*", Upstreams: []string{"main"}, OnFull: "wait", SpillAfter: 5 * time.Second, Share: "user"}}, c.Routes); diff != "" {
 		t.Error("routes:", diff)
 	}
 }
@@ -115,11 +116,11 @@ func TestBreakerTimeoutUnit(t *testing.T) {
 }
 
 func TestVariablesWithoutEffectAreNamed(t *testing.T) {
-	c := mustLoad(t, "", "CELERY_CONCURRENCY=8", "FRONTEND_POLL_INTERVAL=60000", "MILLRACE_LIMITS_HOLDD=1m",
+	c := mustLoad(t, "", "BEDROCK_REGION=eu-west-1", "FRONTEND_POLL_INTERVAL=60000", "MILLRACE_LIMITS_HOLDD=1m",
 		"MILLRACE_SERVICE_HOST=10.0.0.1", "MILLRACE_PORT=tcp://10.0.0.1:80", "MILLRACE_PORT_80_TCP=tcp://10.0.0.1:80")
 	want := []string{
 		"MILLRACE_LIMITS_HOLDD is not a known setting and has no effect; did you mean MILLRACE_LIMITS_HOLD?",
-		"CELERY_CONCURRENCY is set but has no effect yet",
+		"BEDROCK_REGION is set but has no effect yet",
 		"FRONTEND_POLL_INTERVAL is set but has no effect yet",
 	}
 	if diff := cmp.Diff(want, c.Warnings); diff != "" {
@@ -139,7 +140,11 @@ classes:
   own: {weight: 2}
 routes:
   - {model: gpt, upstreams: [main, next-one], on_full: spill, spill_after: 0s, hold: 1m}
-  - {model: "*", upstreams: next-one, coalesce: false, cache: false}
+  - {model: "*", upstreams: next-one, coalesce: true, cache: 5m, share: tenant}
+endpoints:
+  - {path: /sum, prompt: "Sum up: {text}", history: 0, wait: 0s, temperature: 0}
+keys:
+  - {name: app, sha256: 5a1224f6297d2c9cd387bde92c8005a058300264d42d1873ad5953986ec71974}
 limits: {max_body: 1MiB, queue: 100, queue_per_user: 10, hold: 90s, drain: 5s}
 `
 
@@ -207,7 +212,7 @@ var faulty = []struct {
 	{"limits: {holdd: 1s}", nil, "limits.holdd: is not a known key; did you mean hold?"},
 	{"limits: {hold: 1s, hold: 2s}", nil, "millrace.yaml:1:20: "},
 	{"limit: {hold: 1s}", nil, "did you mean limits?"},
-	{"keys: []", nil, "keys: belongs to a later version; remove it"},
+	{"store: {}", nil, "store: belongs to a later version; remove it"},
 	{"listen: 8080", nil, `"8080" is not an address`},
 	{"listen: 0.0.0.0:8080", nil, "listen: |reachable from other machines|127.0.0.1"},
 	{"listen: :8080", nil, "reachable from other machines"},
@@ -247,7 +252,7 @@ var faulty = []struct {
 	{oneUpstream + "routes: [{model: x*y, upstreams: [main]}]", nil, "is no pattern"},
 	{oneUpstream + "routes: [{model: '*', upstreams: [main]}, {model: x*, upstreams: [main]}]", nil, "never reached"},
 	{oneUpstream + "routes: [{model: x, upstreams: [main]}, {model: x, upstreams: [main]}]", nil, "has a route already"},
-	{oneUpstream + "routes: [{model: x, upstreams: [main], cache: true}]", nil, "later version"},
+	{oneUpstream + "routes: [{model: x, upstreams: [main], cache: true}]", nil, `"true" is not a length of time`},
 	{"limits: {queue: 10, queue_per_user: 20}", nil, "more than the whole queue"},
 	{"limits: {max_body: 32}", nil, `"32" is not a size`},
 	{"a: 1\n---\nb: 2", nil, "more than one document"},
@@ -261,6 +266,25 @@ var faulty = []struct {
 	{"", []string{"OPENAI_API_KEY="}, "OPENAI_API_KEY|blank"},
 	{"", []string{"PORT=70000"}, "PORT: listen|not a port"},
 	{"", []string{"MAX_CONCURRENT_REQUESTS=5", "MILLRACE_UPSTREAMS_MAIN_QUOTA_SEATS=6"}, "keep one of them"},
+	{"", []string{"CELERY_CONCURRENCY=0"}, `CELERY_CONCURRENCY: tasks.concurrency: "0" is zero`},
+	{"", []string{"BEDROCK_MODEL_ID= "}, "BEDROCK_MODEL_ID: upstreams.main.model: is set but blank"},
+	{"", []string{"BEDROCK_FALLBACK_MODELS=a,,b"}, "BEDROCK_FALLBACK_MODELS: is blank or has a blank entry"},
+	{"", []string{"BEDROCK_FALLBACK_MODELS="}, "BEDROCK_FALLBACK_MODELS: is blank or has a blank entry"},
+	{"", []string{"BEDROCK_FALLBACK_MODELS=a.b,a-b"}, `upstreams.a-b.name: "a-b" is taken`},
+	{"", []string{"BEDROCK_MAX_TOKENS=0"}, `BEDROCK_MAX_TOKENS: endpoints.analyze_section.max_tokens: "0" is zero`},
+	{"", []string{"BEDROCK_TEMPERATURE=warm"}, "BEDROCK_TEMPERATURE|is not a number"},
+	{"", []string{"BEDROCK_TEMPERATURE=2.5"}, "BEDROCK_TEMPERATURE: endpoints.chat.temperature: 2.5 is more than 2; write 0 to 2"},
+	{"", []string{"BEDROCK_REGION="}, "BEDROCK_REGION: is blank"},
+	{"", []string{"ANTHROPIC_API_KEY=changeme"}, "ANTHROPIC_API_KEY|placeholder"},
+	{"", []string{"API_RATE_LIMIT_REQUESTS=0"}, `API_RATE_LIMIT_REQUESTS: "0" is zero`},
+	{"", []string{"MEMORY_API_RATE_LIMIT_REQUESTS=-3"}, "MEMORY_API_RATE_LIMIT_REQUESTS|not a whole number"},
+	{"", []string{"WS_MAX_CONNECTIONS_PER_IP=many"}, "WS_MAX_CONNECTIONS_PER_IP|not a whole number"},
+	{"", []string{"WS_MESSAGE_RATE_LIMIT="}, "WS_MESSAGE_RATE_LIMIT: is blank"},
+	{"", []string{"FRONTEND_POLL_INTERVAL=1m"}, "FRONTEND_POLL_INTERVAL|not a whole number"},
+	{"", []string{"FRONTEND_CACHE_TTL=0"}, "FRONTEND_CACHE_TTL|zero"},
+	{"", []string{"FRONTEND_MAX_CONCURRENT=1.5"}, "FRONTEND_MAX_CONCURRENT|not a whole number"},
+	{"", []string{"CIRCUIT_BREAKER_THRESHOLD=0"}, "CIRCUIT_BREAKER_THRESHOLD|zero"},
+	{"upstreams: [{name: '1', provider: sim}, {name: b, provider: sim}]", []string{"MILLRACE_UPSTREAMS_1_MODEL=m"}, "means upstreams.0.model as well as upstreams.1.model; rename one"},
 	{"", []string{"MILLRACE_LISTEN=10.0.0.1:80"}, "MILLRACE_LISTEN: listen|reachable from other machines"},
 }
 

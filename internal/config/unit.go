@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -194,3 +196,31 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue is String for slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// Hash is the SHA-256 of a caller's key. It prints as its first 8 digits, enough
+// to tell two apart and too few to try keys against. The zero value is none.
+type Hash [32]byte
+
+// String returns the first 8 hexadecimal digits and an ellipsis, "" for none.
+func (h Hash) String() string {
+	if h == (Hash{}) {
+		return ""
+	}
+	return hex.EncodeToString(h[:4]) + "…"
+}
+
+// parseHash never repeats what it was given: that may be the key itself.
+func parseHash(text string) (h Hash, err error) {
+	if len(text) != 2*len(h) {
+		return Hash{}, fail("write the 64 digits that `millrace keys create` put into keys.yaml, or sha256sum's", "has %d characters, and a SHA-256 has 64 digits", len(text))
+	}
+	if _, err := hex.Decode(h[:], []byte(text)); err != nil {
+		return Hash{}, fail("write 0-9 and a-f only", "is not hexadecimal")
+	}
+	for _, sample := range append([]string{""}, samples...) {
+		if h == sha256.Sum256([]byte(sample)) {
+			return Hash{}, fail("make one with millrace keys create", "is the SHA-256 of nothing or of an example's placeholder")
+		}
+	}
+	return h, nil
+}

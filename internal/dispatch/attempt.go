@@ -29,6 +29,7 @@ func (e *writeError) Unwrap() error { return e.err }
 // attempt is one granted try at one upstream.
 type attempt struct {
 	run    *run
+	table  *table
 	grant  admission.Grant
 	name   string // of the upstream
 	model  string
@@ -56,7 +57,7 @@ func (r *run) attempt() (v verdict) {
 	if err != nil {
 		return evicted(err)
 	}
-	a := &attempt{run: r, grant: grant, kind: llm.KindInternal, start: time.Now()}
+	a := &attempt{run: r, table: r.d.table.Load(), grant: grant, kind: llm.KindInternal, start: time.Now()}
 	defer a.settle(&v)
 	defer a.close()
 	a.open()
@@ -68,7 +69,7 @@ func (r *run) attempt() (v verdict) {
 // open prepares the books and the clocks of the attempt.
 func (a *attempt) open() {
 	r := a.run
-	up := r.d.options.Upstreams[a.grant.Upstream]
+	up := a.table.Upstreams[a.grant.Upstream]
 	a.name, a.model = up.Name, up.Model
 	if a.model == "" {
 		a.model = r.req.Ask.Model
@@ -77,47 +78,47 @@ func (a *attempt) open() {
 	if r.meta.Attempts++; r.meta.Attempts == 1 {
 		r.d.count(a.start) // what never ran must not pay for the retries of others
 	}
-	if r.pulse != nil {
-		r.pulse.running.Store(true)
-	}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
-	limits := r.d.options.Limits[r.req.Ask.Flow.Class]
-	if limits.Hard > 0 && r.hardAt.IsZero() {
-		r.hardAt = a.start.Add(limits.Hard)
+	limits := a.table.Limits[r.req.Ask.Flow.Class]
+	if r.meta.Attempts == 1 {
+		r.limit(a.start, limits)
 	}
 	a.arm(limits.FirstByte)
+	r.turn(true)
 }
 
 // arm sets the one timer of the attempt: to the limit for the first byte, or to
-// the hard limit where that comes first.
+// the limit of the whole request where that comes first.
 func (a *attempt) arm(firstByte time.Duration) {
-	hard := a.run.hardAt
-	switch left := hard.Sub(a.start); {
-	case firstByte > 0 && (hard.IsZero() || firstByte < left):
+	end := a.run.endAt
+	switch left := end.Sub(a.start); {
+	case firstByte > 0 && (end.IsZero() || firstByte < left):
 		a.watch = time.AfterFunc(firstByte, func() { a.cancel(errSlowStart) })
-	case !hard.IsZero():
-		a.watch = time.AfterFunc(left, func() { a.cancel(ErrHardLimit) })
+	case !end.IsZero():
+		a.watch = time.AfterFunc(left, a.expire)
 	}
 }
 
-// rearm lets the hard limit alone stand, once the answer has begun.
+// rearm lets the limit of the whole request alone stand, once the answer has begun.
 func (a *attempt) rearm() {
 	if a.watch == nil {
 		return
 	}
 	a.watch.Stop()
-	if hard := a.run.hardAt; !hard.IsZero() {
-		a.watch = time.AfterFunc(time.Until(hard), func() { a.cancel(ErrHardLimit) })
+	if end := a.run.endAt; !end.IsZero() {
+		a.watch = time.AfterFunc(time.Until(end), a.expire)
 	}
 }
+
+func (a *attempt) expire() { a.cancel(a.run.endErr) }
 
 // exchange sends the call and relays the answer. It returns nil only if the
 // answer reached the client whole.
 func (a *attempt) exchange() error {
 	r := a.run
 	call := r.req.Call
-	call.Model = r.d.options.Upstreams[a.grant.Upstream].Model
-	answer, err := r.d.deps.Providers[a.grant.Upstream].Do(a.ctx, &call)
+	call.Model = a.table.Upstreams[a.grant.Upstream].Model
+	answer, err := a.table.providers[a.grant.Upstream].Do(a.ctx, &call)
 	if err != nil {
 		return err
 	}
@@ -169,8 +170,8 @@ func (a *attempt) judge(v *verdict) {
 	case r.ctx.Err() != nil:
 		a.kind, *v = llm.KindCanceled, r.departed()
 		return
-	case errors.Is(cause, ErrHardLimit):
-		a.kind, v.outcome, v.err = llm.KindCanceled, flow.OutcomeDeadline, ErrHardLimit
+	case errors.Is(cause, ErrHardLimit), errors.Is(cause, ErrSoftLimit):
+		a.kind, v.outcome, v.err = llm.KindCanceled, flow.OutcomeDeadline, cause
 		if !r.begun {
 			a.kind = llm.KindTimeout
 		}
@@ -239,9 +240,7 @@ func (a *attempt) settle(v *verdict) {
 		r.ticket.Settle(result)
 		return
 	}
-	if r.pulse != nil {
-		r.pulse.running.Store(false)
-	}
+	r.turn(false)
 	v.again = r.ticket.Again(result) == nil
 }
 

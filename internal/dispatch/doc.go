@@ -18,6 +18,15 @@
 // first attempt runs, a client that has heard nothing yet is left in silence for
 // longer, so that an early failure still keeps its own status.
 //
+// Requests with the same Request.Share wait for one call: it is made in a goroutine
+// of its own, with a context of its own, and records its answer (package coalesce),
+// which each of them relays from the first byte on at its own pace. The call belongs
+// to the oldest who still waits; when he leaves, admission is told whose it is now. A
+// waiter that leaves, or whose hold ends, is nothing to the others; the last one's
+// leaving ends the call. What concerned its owner alone (a flow that is full, a hold
+// too short) is no verdict on those who joined: they go on, with a call of their own.
+// An answer that was whole may be kept under Request.Cache (package respcache).
+//
 // # Invariants
 //
 //   - I1: every grant is settled exactly once, on every exit: done, error,
@@ -28,13 +37,24 @@
 //     event.Record; every attempt in one event.Attempt.
 //   - I4: nothing is retried once a piece of an answer was handed to the client.
 //   - I5: nothing is sent for a client that has left.
-//   - I6: no goroutine and no timer outlives Do.
+//   - I6: no goroutine and no timer outlives Do; those of a shared call, the last
+//     Do of those who wait for it.
+//   - I7: requests that share have one call under way, whoever of them leaves, and it
+//     ends within 1 s of the last one's leaving. Its attempts are in one record:
+//     that of the one to whom it belonged at its end; the others end as coalesced if
+//     its answer was whole, else as it ended.
+//   - I8: every waiter is told the same bytes as the upstream sent, from the first on,
+//     whenever it joined, and nobody those of another key.
+//   - I9: no reader holds up another; what an answer keeps in memory is bounded.
+//   - I10: only answers that were whole, a success and in the form that was asked for
+//     are kept, with no header that is about one request.
 //
 // # Concurrency
 //
-// A Dispatcher is safe for concurrent use; its one lock guards the retry budget
-// and is never held while blocking. A request runs in the goroutine that called
-// Do. Two timers may fire beside it: the watch, which only cancels the attempt's
+// A Dispatcher is safe for concurrent use. One lock guards the retry budget, another
+// all that is shared; neither is held while blocking. What Reconfigure swaps is read
+// at the start of each attempt. A request runs in the goroutine that called
+// Do, but for shared calls. Two timers may fire beside it: the watch, which only cancels the attempt's
 // context, and the pulse of a stream that waits, which calls Reply.Queued. The
 // right to call the Reply is a token in a channel, so the two never call it at
 // once.
@@ -42,15 +62,16 @@
 // # Failure
 //
 // What ends a request before it runs is an error of package flow, wrapped by
-// admission with its reasons. A failed attempt is an *llm.Error. ErrHardLimit
-// and flow.ErrCanceled say that the class's limit passed and that the client
+// admission with its reasons. A failed attempt is an *llm.Error. ErrHardLimit,
+// ErrSoftLimit and flow.ErrCanceled say that the class's limit passed and that the client
 // left. A context that was canceled with the cause flow.ErrDrained ends its
 // requests as evicted, not as canceled. A panic below Do is recovered, logged
 // and reported as *llm.Error of KindInternal.
 //
 // # Not here
 //
-// The order of the queue and the choice of upstream (gate); timeouts for a
+// Which requests may share (gateway; flow.Sharer builds the keys); the order of the
+// queue and the choice of upstream (gate); timeouts for a
 // silent upstream (the providers' own); status codes, headers and the shape of
 // errors (gateway).
 package dispatch

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/internal/admission"
@@ -16,11 +15,11 @@ const silentBeats = 2
 // pulse tells a waiting client where it stands, until it is stopped. The nil
 // pulse does nothing.
 type pulse struct {
-	run     *run
-	token   chan struct{} // holds one: the right to call the Reply
-	timer   *time.Timer
-	gone    context.CancelCauseFunc
-	running atomic.Bool // an attempt is under way
+	run    *run
+	token  chan struct{} // holds one: the right to call the Reply
+	timer  *time.Timer
+	rhythm time.Duration
+	gone   context.CancelCauseFunc
 
 	// Guarded by the token.
 	stopped bool
@@ -28,14 +27,30 @@ type pulse struct {
 	spoken  bool
 }
 
-// startPulse sets the first beat. From here on the run's context also ends when
-// a note cannot be written.
-func (r *run) startPulse() *pulse {
-	p := &pulse{run: r, token: make(chan struct{}, 1)}
+// eagerRhythm is the most between two notes to a listener.
+const eagerRhythm = 2 * time.Second
+
+// listener is a Reply that wants to be told where it stands at once, and when its
+// attempt begins, whether it streams or not.
+type listener interface{ listens() bool }
+
+// listen starts the pulse where there is somebody to tell. From then on the run's
+// context also ends when a note cannot be written.
+func (r *run) listen() {
+	if r.pulse != nil || !r.eager && !r.req.Call.Stream {
+		return
+	}
+	t := r.d.table.Load()
+	p := &pulse{run: r, token: make(chan struct{}, 1), rhythm: t.Rhythm}
+	first := t.Patience
+	if r.eager {
+		p.rhythm = min(p.rhythm, eagerRhythm)
+		first = p.rhythm // the beat before that is at its entry
+	}
 	r.ctx, p.gone = context.WithCancelCause(r.ctx)
-	p.timer = time.AfterFunc(r.d.options.Patience, p.beat)
+	r.pulse = p
+	p.timer = time.AfterFunc(first, p.beat)
 	p.token <- struct{}{}
-	return p
 }
 
 // beat writes one note and sets the next beat.
@@ -50,19 +65,24 @@ func (p *pulse) beat() {
 	if p.stopped {
 		return
 	}
-	if p.due() {
-		if err := p.run.reply.Queued(p.status()); err != nil {
+	if s := p.status(); p.due(&s) {
+		if err := p.run.reply.Queued(s); err != nil {
 			p.gone(&writeError{err})
 			return
 		}
 		p.spoken = true
 	}
-	p.timer.Reset(p.run.d.options.Rhythm)
+	p.timer.Reset(p.rhythm)
 }
 
-// due reports whether this beat is to be heard.
-func (p *pulse) due() bool {
-	if p.spoken || !p.running.Load() || p.skipped >= silentBeats {
+// due reports whether this beat is to be heard. A listener takes the zero Status for
+// the beginning of its attempt, so it hears nothing in between.
+func (p *pulse) due(s *admission.Status) bool {
+	running := p.run.isRunning()
+	if p.run.eager {
+		return running || s.Position > 0
+	}
+	if p.spoken || !running || p.skipped >= silentBeats {
 		return true
 	}
 	p.skipped++
@@ -70,10 +90,14 @@ func (p *pulse) due() bool {
 }
 
 func (p *pulse) status() admission.Status {
-	if p.running.Load() {
+	r := p.run
+	switch c := r.joined.Load(); {
+	case r.isRunning():
 		return admission.Status{}
+	case c != nil:
+		return c.status()
 	}
-	return p.run.ticket.Status()
+	return r.ticket.Status()
 }
 
 // stop ends the beats. When it returns none is under way.

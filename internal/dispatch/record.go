@@ -19,7 +19,7 @@ func (a *attempt) tell(result *admission.Result) {
 	r := a.run
 	e := &a.story
 	*e = event.Attempt{
-		Request: r.req.ID, Number: r.meta.Attempts, Class: r.req.Ask.Flow.Class, Upstream: a.name, Model: a.model,
+		Request: r.id(), Number: r.meta.Attempts, Class: r.req.Ask.Flow.Class, Upstream: a.name, Model: a.model,
 		Kind: a.kind, Started: a.start, FirstByte: a.firstByte, Total: time.Since(a.start), Estimated: a.grant.Size,
 	}
 	if a.answer != nil {
@@ -52,17 +52,25 @@ func add(sum *llm.Usage, u llm.Usage) {
 	sum.Output += u.Output
 }
 
+// id is the request's own, or that of the one to whom a shared call belongs.
+func (r *run) id() string {
+	if r.makes != nil {
+		return r.makes.owner()
+	}
+	return r.req.ID
+}
+
 // finish tells the client how it ended, then everybody else.
 func (r *run) finish(outcome flow.Outcome, err error) flow.Outcome {
 	e := &r.record
 	e.Status = r.end(err)
 	e.ID, e.Key, e.Model = r.req.ID, r.req.Ask.Flow, r.req.Ask.Model
-	if i := r.req.Ask.Route; i >= 0 && i < len(r.d.options.Routes) {
-		e.Route = r.d.options.Routes[i]
+	if i, routes := r.req.Ask.Route, r.d.table.Load().Routes; i >= 0 && i < len(routes) {
+		e.Route = routes[i]
 	}
 	e.Operation, e.Stream = r.req.Call.Operation, r.req.Call.Stream
 	e.Outcome, e.Kind, e.Cause = outcome, r.last, causeOf(err)
-	if outcome == flow.OutcomeServed {
+	if outcome == flow.OutcomeServed || outcome == flow.OutcomeCoalesced {
 		e.Kind = llm.KindNone
 	}
 	e.Upstream, e.Attempts = r.meta.Upstream, r.meta.Attempts
@@ -114,6 +122,9 @@ var causes = [...]struct {
 	{flow.ErrDrained, "drained"},
 	{flow.ErrCanceled, "client_left"},
 	{ErrHardLimit, "hard_limit"},
+	{ErrSoftLimit, "soft_limit"},
+	{flow.ErrReplaced, "replaced"},
+	{errBehind, "behind"},
 }
 
 // causeOf is the fixed word for an error that is not the upstream's.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/internal/admission"
@@ -20,10 +21,18 @@ type run struct {
 	reply Reply
 	ctx   context.Context // the caller's, or one below it that also ends when the client is found gone
 
-	ticket *admission.Ticket
-	pulse  *pulse    // nil unless the client streams
-	hardAt time.Time // when the hard limit passes; zero before the first dispatch, or without one
-	begun  bool      // the client was handed a piece of an answer
+	ticket  *admission.Ticket
+	pulse   *pulse // nil unless the client is told where it stands
+	eager   bool   // the Reply is a listener
+	running atomic.Bool
+	endAt   time.Time // when a limit ends it; zero before the first dispatch, or without one
+	endErr  error     // which limit that is
+	begun   bool      // the client was handed a piece of an answer
+
+	makes   *call                // the shared call that this run makes; nil for one that runs for itself
+	joined  atomic.Pointer[call] // the shared call whose answer it waits for; nil for none
+	carried time.Duration        // time in the queue with calls before that one
+	before  time.Duration        // time that call had spent in the queue already
 
 	meta   Meta
 	last   llm.ErrorKind // of the last attempt
@@ -43,19 +52,28 @@ func (r *run) serve() (outcome flow.Outcome, err error) {
 		return flow.OutcomeRefused, err
 	}
 	r.ticket = ticket
+	r.joined.Store(nil) // the pulse may have looked at a call that is over
 	defer ticket.Leave()
-	if r.req.Call.Stream {
-		r.pulse = r.startPulse()
+	if r.makes != nil {
+		r.makes.enter(ticket)
+	} else {
+		r.listen()
 		defer r.pulse.release()
+		if r.eager {
+			r.pulse.beat()
+		}
 	}
 	for {
 		r.wait()
 		if r.ctx.Err() != nil { // looked at last: nothing is sent for a client that has left
 			v := r.departed()
+			if v.outcome == flow.OutcomeCanceled {
+				ticket.Abandon()
+			}
 			return v.outcome, v.err
 		}
 		if r.tooLate(time.Now()) {
-			return flow.OutcomeDeadline, ErrHardLimit
+			return flow.OutcomeDeadline, r.endErr
 		}
 		if v := r.attempt(); !v.again {
 			return v.outcome, v.err
@@ -63,11 +81,39 @@ func (r *run) serve() (outcome flow.Outcome, err error) {
 	}
 }
 
-// tooLate reports whether the hard limit has passed.
-func (r *run) tooLate(now time.Time) bool { return !r.hardAt.IsZero() && !now.Before(r.hardAt) }
+// limit starts the clock of the limits of its class.
+func (r *run) limit(now time.Time, l Limits) {
+	if l.Hard > 0 {
+		r.endAt, r.endErr = now.Add(l.Hard), ErrHardLimit
+	}
+	if r.req.Soft && l.Soft > 0 && (l.Hard <= 0 || l.Soft < l.Hard) {
+		r.endAt, r.endErr = now.Add(l.Soft), ErrSoftLimit
+	}
+}
+
+// tooLate reports whether a limit of its class has passed.
+func (r *run) tooLate(now time.Time) bool { return !r.endAt.IsZero() && !now.Before(r.endAt) }
+
+// turn notes that an attempt has begun, or that another one is waited for.
+func (r *run) turn(running bool) {
+	r.running.Store(running)
+	if r.makes != nil {
+		r.makes.turn(running)
+	} else if r.eager {
+		r.pulse.beat()
+	}
+}
+
+// isRunning reports whether an attempt is under way for it.
+func (r *run) isRunning() bool {
+	if c := r.joined.Load(); c != nil {
+		return c.run.running.Load()
+	}
+	return r.running.Load()
+}
 
 // wait returns when the ticket has been granted or evicted, or early when the
-// request's context ends or, for one that has run before, its hard limit passes.
+// request's context ends or, for one that has run before, a limit of its class passes.
 func (r *run) wait() {
 	ready := r.ticket.Ready()
 	select {
@@ -80,8 +126,8 @@ func (r *run) wait() {
 		r.meta.Entry = r.ticket.Status()
 	}
 	var late <-chan time.Time
-	if !r.hardAt.IsZero() {
-		timer := time.NewTimer(r.hardAt.Sub(since))
+	if !r.endAt.IsZero() {
+		timer := time.NewTimer(r.endAt.Sub(since))
 		defer timer.Stop()
 		late = timer.C
 	}

@@ -58,6 +58,12 @@ func (g *Gate) Snapshot(now time.Time) Snapshot {
 			s.Classes[name] += n
 		}
 	}
+	for _, e := range g.places {
+		if !e.away { // nobody waits there
+			s.Waiting--
+			s.Classes[e.class.name]--
+		}
+	}
 	for i := range g.upstreams {
 		u := &g.upstreams[i]
 		used, most := u.quota.Seats()

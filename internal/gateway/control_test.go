@@ -22,7 +22,7 @@ func control(t testing.TB, seats int) *admission.Controller {
 				{Dim: quota.Total, Max: 1_000_000_000, Span: time.Minute, Kind: quota.Bucket},
 			},
 		}}},
-		Routes:  []gate.Route{{Upstreams: []int{0}}},
+		Routes:  []gate.Route{{Upstreams: []int{0}}, {Upstreams: []int{0}}, {Upstreams: []int{0}}},
 		Classes: []gate.Class{{Name: flow.Chat, Weight: 6}, {Name: flow.Analysis, Weight: 3}},
 	})
 	if err != nil {

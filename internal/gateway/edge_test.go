@@ -34,6 +34,8 @@ func TestTurnedAwayRequestsAreRecorded(t *testing.T) {
 		readAll(t, post(t, client, chat, chatBody, header("Content-Encoding", "gzip")))
 		breakOff(t, client)
 		synctest.Wait()
+		readAll(t, send(t, client, "GET", "/evil"))
+		readAll(t, send(t, client, "DELETE", chat))
 		w.gateway.Drain()
 		readAll(t, post(t, client, chat, chatBody))
 
@@ -49,6 +51,8 @@ func TestTurnedAwayRequestsAreRecorded(t *testing.T) {
 			{flow.OutcomeRefused, 413, "request_too_large"},
 			{flow.OutcomeRefused, 415, "unsupported_encoding"},
 			{flow.OutcomeCanceled, 400, "client_left"},
+			{flow.OutcomeRefused, 404, "unknown_url"},
+			{flow.OutcomeRefused, 405, "method_not_allowed"},
 			{flow.OutcomeRefused, 503, "draining"},
 		}
 		var got []told

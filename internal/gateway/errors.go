@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,8 +11,10 @@ import (
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/dispatch"
+	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
+	"github.com/millrace/millrace/internal/task"
 )
 
 // Bounds of Retry-After. Below a second several SDKs retry at once, and from a
@@ -64,16 +65,26 @@ const (
 // of an error that is not listed here reaches the client.
 func faultOf(err error, id string) *fault {
 	var f *fault
+	var wrong *field.Fault
 	var refusal *admission.Refusal
 	var failed *llm.Error
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &wrong):
+		return invalid(wrong.Param, wrong.Message)
 	case errors.Is(err, flow.ErrDraining), errors.Is(err, flow.ErrDrained):
 		return draining()
 	case errors.As(err, &refusal):
 		return faultOfRefusal(refusal)
-	case errors.Is(err, dispatch.ErrHardLimit):
+	case errors.Is(err, flow.ErrRefused), errors.Is(err, flow.ErrEvicted):
+		return faultOfRefusal(&admission.Refusal{Err: err})
+	case errors.Is(err, task.ErrNotFound):
+		return &fault{
+			status: http.StatusNotFound, typ: typeInvalid, code: "task_not_found", retry: retryNone,
+			message: "There is no such task, or it ended too long ago.",
+		}
+	case errors.Is(err, dispatch.ErrHardLimit), errors.Is(err, dispatch.ErrSoftLimit):
 		return &fault{
 			status: http.StatusGatewayTimeout, typ: typeServer, code: "deadline_exceeded", retry: retryNone,
 			message: "The answer took longer than requests of this class are allowed to run.",
@@ -89,6 +100,11 @@ func draining() *fault {
 		status: http.StatusServiceUnavailable, typ: typeServer, code: codeOverloaded, after: 2 * time.Second, close: true,
 		message: "The gateway is restarting. Please try again in a moment.",
 	}
+}
+
+// invalid is a fault of the request.
+func invalid(param, message string) *fault {
+	return &fault{status: http.StatusBadRequest, typ: typeInvalid, param: param, message: message}
 }
 
 func internalFault(id string) *fault {
@@ -111,6 +127,11 @@ func faultOfRefusal(r *admission.Refusal) *fault {
 	case errors.Is(r.Err, flow.ErrFlowFull):
 		f.status, f.typ, f.code = http.StatusTooManyRequests, typeRequests, codeRateLimit
 		f.message = "Too many requests of this user are waiting already" + detail(r) + "."
+	case errors.Is(r.Err, flow.ErrReplaced):
+		*f = fault{
+			status: http.StatusConflict, typ: typeInvalid, code: "replaced", retry: retryNone,
+			message: "The same request came again and took this one's place in line.",
+		}
 	case errors.Is(r.Err, flow.ErrTooLarge):
 		*f = fault{
 			status: http.StatusRequestEntityTooLarge, typ: typeInvalid, code: "request_too_large", retry: retryNone,
@@ -192,69 +213,6 @@ func (f *fault) passThrough(e *llm.Error) {
 	if len(e.Body) > 0 {
 		f.origin = e
 	}
-}
-
-// shape is OpenAI's form of an error.
-type shape struct {
-	Error shapeInner `json:"error"`
-}
-
-type shapeInner struct {
-	Message string  `json:"message"`
-	Type    string  `json:"type"`
-	Param   *string `json:"param"`
-	Code    *string `json:"code"`
-}
-
-// body is the fault in OpenAI's form.
-func (f *fault) body() []byte {
-	s := shape{shapeInner{Message: f.message, Type: f.typ}}
-	if f.param != "" {
-		s.Error.Param = &f.param
-	}
-	if f.code != "" {
-		s.Error.Code = &f.code
-	}
-	b, err := json.Marshal(s)
-	if err != nil { // strings always marshal
-		return []byte(`{"error":{"message":"internal error","type":"server_error","param":null,"code":null}}`)
-	}
-	return b
-}
-
-// frame is the fault as an event of a stream that has begun.
-func (f *fault) frame() []byte {
-	b := append([]byte("data: "), f.body()...)
-	return append(b, "\n\n"...)
-}
-
-// write answers with the fault.
-func (f *fault) write(w http.ResponseWriter, id string) {
-	h := w.Header()
-	body := f.body()
-	contentType := "application/json"
-	if f.origin != nil {
-		body = f.origin.Body
-		if t := f.origin.Header.Get("Content-Type"); t != "" {
-			contentType = t
-		}
-		passHeader(h, f.origin.Header)
-	}
-	h["Content-Type"] = []string{contentType}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	if h["X-Request-Id"] == nil {
-		h["X-Request-Id"] = []string{id}
-	}
-	if f.allow != "" {
-		h["Allow"] = []string{f.allow}
-	}
-	if f.close {
-		h["Connection"] = []string{"close"}
-	}
-	f.advise(h)
-	w.WriteHeader(f.status)
-	_, _ = w.Write(body) // a client that has left cannot be told
 }
 
 // advise says whether and when to ask again. The fine hint is spread over a

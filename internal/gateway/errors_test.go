@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/internal/dispatch"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
+	"github.com/millrace/millrace/internal/task"
 )
 
 func TestI3Faults(t *testing.T) {
@@ -44,6 +45,10 @@ func TestI3Faults(t *testing.T) {
 		"drained":           {refusal(flow.ErrDrained), 503, "server_is_overloaded", "", true, !theirs},
 		"drained in flight": {flow.ErrDrained, 503, "server_is_overloaded", "", true, !theirs},
 		"hold":              {refusal(flow.ErrHold), 429, "rate_limit_exceeded", "true", true, !theirs},
+		"replaced":          {refusal(flow.ErrReplaced), 409, "replaced", "false", false, !theirs},
+		"a bare sentinel":   {flow.ErrQueueFull, 503, "server_is_overloaded", "", true, !theirs},
+		"no task":           {task.ErrNotFound, 404, "task_not_found", "false", false, !theirs},
+		"soft limit":        {dispatch.ErrSoftLimit, 504, "deadline_exceeded", "false", false, !theirs},
 		"hard limit":        {dispatch.ErrHardLimit, 504, "deadline_exceeded", "false", false, !theirs},
 
 		"invalid":    {upstream(llm.KindInvalid, 422), 422, "", "false", false, theirs},
@@ -61,7 +66,7 @@ func TestI3Faults(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			faultOf(tc.err, "req_x").write(w, "req_x")
+			faultOf(tc.err, "req_x").write(w, "req_x", OpenAI)
 			got := w.Result()
 			raw := readAll(t, got)
 			if got.StatusCode != tc.status || got.Header.Get("X-Should-Retry") != tc.retry || (got.Header.Get("Retry-After") != "") != tc.after {
@@ -89,21 +94,57 @@ func TestI3Faults(t *testing.T) {
 	}
 }
 
-// Words by which clients tell a spent account from a busy moment stay out of
-// what is temporary.
-func TestTemporaryErrorsDoNotSoundFinal(t *testing.T) {
-	for _, cause := range []error{flow.ErrQueueFull, flow.ErrFlowFull, flow.ErrTooLong, flow.ErrNoUpstream, flow.ErrDraining, flow.ErrHold} {
-		f := faultOf(&admission.Refusal{Err: cause, RetryAfter: time.Second}, "")
-		for _, word := range []string{"quota", "billing", "credit", "exhausted", "capacity"} {
-			if strings.Contains(strings.ToLower(f.message), word) {
-				t.Errorf("%v: %q speaks of %s", cause, f.message, word)
-			}
+// everyFault is every fault that a client can be told, by what it is about.
+func everyFault() map[string]*fault {
+	all := map[string]*fault{
+		"invalid": invalid("p", "m"), "model": unknownModel("m"), "body": tooLarge(1), "draining": draining(), "internal": internalFault("i"),
+		"broken off": errBrokenOff, "url": unknownURL(httptest.NewRequest("GET", "/", nil)),
+	}
+	for _, cause := range []error{
+		flow.ErrQueueFull, flow.ErrFlowFull, flow.ErrTooLong, flow.ErrTooLarge, flow.ErrNoUpstream, flow.ErrDraining, flow.ErrHold, flow.ErrCanceled,
+		flow.ErrReplaced, flow.ErrDrained, flow.ErrRefused, flow.ErrEvicted, dispatch.ErrHardLimit, dispatch.ErrSoftLimit, task.ErrNotFound, errUnlisted,
+	} {
+		all["bare "+cause.Error()] = faultOf(cause, "i")
+		for _, reason := range []flow.Reason{flow.ReasonNone, flow.ReasonTokens, flow.ReasonRate} {
+			all["refused "+cause.Error()+string(reason)] = faultOf(&admission.Refusal{Err: cause, RetryAfter: time.Second, ETA: time.Minute, Reason: reason}, "i")
 		}
 	}
 	for _, kind := range llm.Kinds() {
-		f := faultOf(&llm.Error{Kind: kind}, "")
-		if kind != llm.KindExhausted && strings.Contains(f.message, "quota") {
-			t.Errorf("%v: %q", kind, f.message)
+		all["kind "+kind.String()] = faultOf(&llm.Error{Kind: kind, Message: "m"}, "i")
+	}
+	return all
+}
+
+// Words by which clients tell a spent account from a busy moment stay out of
+// what is temporary: LangChain gives up for good when it reads them.
+func TestI3TemporaryErrorsDoNotSoundFinal(t *testing.T) {
+	for name, f := range everyFault() {
+		if f.code == "insufficient_quota" {
+			continue
+		}
+		for _, d := range []Dialect{OpenAI, Problem, App} {
+			text, _ := f.body(d, "i")
+			for _, word := range []string{"quota", "billing", "credit", "exhausted", "exceeded your", "capacity", "insufficient", "hunter2"} {
+				if strings.Contains(strings.ToLower(string(text)), word) {
+					t.Errorf("%s speaks of %s: %s", name, word, text)
+				}
+			}
+		}
+	}
+}
+
+// Every fault has its words in every dialect, and a status that fits.
+func TestI3EveryFaultInEveryDialect(t *testing.T) {
+	for name, f := range everyFault() {
+		if f.message == "" || f.status < 400 || f.status > 599 {
+			t.Errorf("%s: %d %q", name, f.status, f.message)
+		}
+		for d, want := range map[Dialect]string{OpenAI: `{"error":{"message":`, Problem: `{"type":"`, App: `{"success":false,"error":"`} {
+			w := httptest.NewRecorder()
+			f.write(w, "req_x", d)
+			if got := w.Body.String(); !strings.HasPrefix(got, want) || !json.Valid([]byte(got)) || w.Code != f.status || w.Header().Get("X-Request-Id") != "req_x" {
+				t.Errorf("%s: %d %s", name, w.Code, got)
+			}
 		}
 	}
 }

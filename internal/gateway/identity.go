@@ -3,98 +3,140 @@ package gateway
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"net"
 	"net/http"
 	"strings"
 
+	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/peer"
 )
 
-// caller is who asks, as far as the connection and the key tell.
+// caller is who asks, as far as the key tells.
 type caller struct {
-	key    *Key              // nil where none are configured
-	bearer [sha256.Size]byte // hash of the bearer; zero without one
+	key    *Key              // nil where none are configured, and for a stranger
+	bearer [sha256.Size]byte // hash of the token; zero without one
 }
 
-// identify checks the bearer against the keys.
-func (g *Gateway) identify(r *http.Request) (caller, error) {
-	var who caller
-	token := bearer(r.Header)
+// identify checks the credential against the keys.
+func (t *table) identify(h http.Header) (who caller, err error) {
+	token, clear := credential(h)
 	if token != "" {
 		who.bearer = sha256.Sum256([]byte(token))
 	}
-	if len(g.keys) == 0 {
+	if len(t.keys) == 0 {
 		return who, nil
 	}
 	// The map is keyed by hashes, so how long a look-up takes says nothing about
 	// how much of a guessed token was right.
-	if who.key = g.keys[who.bearer]; who.key == nil {
-		return who, &fault{
+	if clear {
+		who.key = t.keys[who.bearer]
+	}
+	if who.key == nil {
+		return caller{}, &fault{
 			status: http.StatusUnauthorized, typ: typeInvalid, code: "invalid_api_key", retry: retryNone,
-			message: "Incorrect or missing API key. Send it as 'Authorization: Bearer KEY'.",
+			message: "Incorrect or missing API key. Send exactly one, as 'Authorization: Bearer KEY', x-api-key or api-key.",
 		}
 	}
 	return who, nil
 }
 
-// bearer is the token of the Authorization header; empty without one.
-func bearer(h http.Header) string {
-	v := h["Authorization"]
-	const scheme = "bearer "
-	if len(v) != 1 || len(v[0]) <= len(scheme) || !strings.EqualFold(v[0][:len(scheme)], scheme) {
-		return ""
-	}
-	return strings.TrimSpace(v[0][len(scheme):])
-}
-
-// key is the flow of a request.
-func (g *Gateway) key(r *http.Request, who caller, f *fields, route int) flow.Key {
-	k := flow.Key{Class: g.options.Routes[route].Class, Tenant: localTenant, User: g.user(r, who, f)}
-	if who.key != nil {
-		k.Tenant = who.key.Tenant
-		if who.key.Class != "" {
-			k.Class = who.key.Class
+// credential is the one token of a request, wherever it stands; empty without
+// one. It is not clear if two places say different things, or one says what is no
+// token.
+func credential(h http.Header) (token string, clear bool) {
+	clear = true
+	take := func(t string) {
+		if t != "" {
+			clear, token = clear && (token == "" || token == t), t
 		}
 	}
-	if k.Class == "" {
-		k.Class = flow.Chat
+	for _, v := range h["Authorization"] {
+		t, ok := bearer(v)
+		clear = clear && ok
+		take(t)
 	}
-	if v := r.Header["Millrace-Class"]; len(v) > 0 {
-		k.Class = g.lower(k.Class, flow.Class(v[0]))
+	for _, name := range [...]string{"X-Api-Key", "Api-Key"} {
+		for _, v := range h[name] {
+			take(strings.TrimSpace(v))
+		}
 	}
-	return k
+	return token, clear
+}
+
+// bearer is the token of an Authorization header; an empty one is as good as none.
+func bearer(v string) (token string, ok bool) {
+	const scheme = "bearer"
+	if v = strings.TrimSpace(v); v == "" {
+		return "", true
+	}
+	if len(v) < len(scheme) || !strings.EqualFold(v[:len(scheme)], scheme) {
+		return "", false
+	}
+	rest := v[len(scheme):]
+	token = strings.TrimLeft(rest, " ")
+	return token, rest == "" || rest != token
+}
+
+// tenant is in whose name the exchange asks.
+func (x *exchange) tenant() string {
+	switch {
+	case x.who.key != nil:
+		return x.who.key.Tenant
+	case len(x.t.keys) == 0:
+		return localTenant
+	}
+	return ""
+}
+
+// flow is the flow of a request for a route, on behalf of the user that its body
+// names. It fails if the key may not have its class.
+func (x *exchange) flow(route int, user string) (flow.Key, error) {
+	own := x.t.options.Routes[route].Class
+	if k := x.who.key; k != nil && k.Class != "" {
+		own = k.Class
+	}
+	if own == "" {
+		own = flow.Chat
+	}
+	class := own
+	if v := x.r.Header["Millrace-Class"]; len(v) > 0 && x.who.key.mayHave(flow.Class(v[0])) {
+		class = x.t.lower(own, flow.Class(v[0]))
+	}
+	if !x.who.key.mayHave(class) {
+		f := invalid("", "This key may not be used for requests of class "+field.Clean(string(class))+".")
+		f.status, f.code, f.retry = http.StatusForbidden, "class_not_allowed", retryNone
+		return flow.Key{}, f
+	}
+	return flow.Key{Class: class, Tenant: x.tenant(), User: x.user(user)}, nil
 }
 
 // lower is the wanted class, if it is known and weighs no more than the own one.
-func (g *Gateway) lower(own, wanted flow.Class) flow.Class {
-	if _, known := g.weights[wanted]; !known || g.weight(wanted) > g.weight(own) {
+func (t *table) lower(own, wanted flow.Class) flow.Class {
+	if _, known := t.weights[wanted]; !known || t.weight(wanted) > t.weight(own) {
 		return own
 	}
 	return wanted
 }
 
-func (g *Gateway) weight(c flow.Class) float64 {
-	if w := g.weights[c]; w > 0 {
+func (t *table) weight(c flow.Class) float64 {
+	if w := t.weights[c]; w > 0 {
 		return w
 	}
 	return 1
 }
 
-// user names whom the request is for. Forwarding headers are not looked at: any
-// client can write them.
-func (g *Gateway) user(r *http.Request, who caller, f *fields) string {
-	if v := r.Header[hUser]; len(v) > 0 && v[0] != "" {
-		return clean(v[0])
+// user names whom the request is for; named is what its body says.
+func (x *exchange) user(named string) string {
+	if v := x.r.Header[hUser]; len(v) > 0 && v[0] != "" {
+		return field.Clean(v[0])
 	}
 	switch {
-	case f.user != "":
-		return clean(f.user)
-	case who.bearer != [sha256.Size]byte{}:
-		return hex.EncodeToString(who.bearer[:8])
+	case named != "":
+		return field.Clean(named)
+	case x.who.bearer != [sha256.Size]byte{}:
+		return hex.EncodeToString(x.who.bearer[:8])
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return clean(r.RemoteAddr)
-	}
-	return host
+	return x.t.trust().Client(x.r.RemoteAddr, x.r.Header["X-Forwarded-For"])
 }
+
+func (t *table) trust() peer.Trust { return t.options.TrustedProxies }

@@ -1,206 +1,141 @@
 package gateway
 
 import (
-	"errors"
 	"hash/maphash"
-	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/dispatch"
+	"github.com/millrace/millrace/internal/estimate"
+	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
 )
 
-const (
-	// presized is how much is set aside for a body on the word of its
-	// Content-Length alone; more follows as it comes.
-	presized = 256 << 10
-	// uploadTime is how long a body may take to come.
-	uploadTime = 60 * time.Second
-)
-
-// errBrokenOff says that the client left, or lost its line, while it sent.
-var errBrokenOff = invalid("", "The body of your request broke off.")
+// inference is a request that needs a model, and the reply to it.
+type inference struct {
+	req   dispatch.Request
+	reply reply
+	wish  field.Wish
+}
 
 // infer answers the operations that need a model.
-func (g *Gateway) infer(w http.ResponseWriter, r *http.Request, op llm.Operation) {
-	arrived, id := time.Now(), requestID()
-	req, re, err := g.prepare(w, r, op)
-	if err != nil {
-		g.turnAway(w, untold{id: id, op: op, arrived: arrived}, err)
+func (x *exchange) infer() {
+	i := &inference{}
+	if err := i.prepare(x); err != nil {
+		x.turnAway(err)
 		return
 	}
-	req.ID, req.Arrived = id, arrived
-	re.id = id
-	outcome := g.deps.Dispatcher.Do(r.Context(), req, re)
-	if outcome == flow.OutcomeServed {
-		g.buffers.put(req.Call.Body)
+	if i.wish.Async && !i.req.Call.Stream && x.g.deps.Tasks != nil && len(i.req.Call.Body) <= maxPayload {
+		i.postpone(x)
+		return
 	}
-	if re.truncated {
+	outcome := x.g.deps.Dispatcher.Do(x.r.Context(), &i.req, &i.reply)
+	if outcome == flow.OutcomeServed && i.req.Share.IsZero() {
+		x.g.buffers.put(i.req.Call.Body)
+	}
+	if i.reply.truncated {
 		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http cuts the connection: a body cut short must not look whole
 	}
 }
 
 // prepare turns an HTTP request into one for dispatch.
-func (g *Gateway) prepare(w http.ResponseWriter, r *http.Request, op llm.Operation) (*dispatch.Request, *reply, error) {
-	if g.draining.Load() {
-		return nil, nil, flow.ErrDraining
+func (i *inference) prepare(x *exchange) error {
+	if x.g.draining.Load() {
+		return flow.ErrDraining
 	}
-	who, err := g.identify(r)
+	body, err := x.g.body(&x.out, x.r, x.t.options.MaxBody)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	control := http.NewResponseController(w)
-	body, err := g.body(w, r, control)
+	f, err := field.Read(body, x.op)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	f, err := readFields(body, op)
-	if err != nil {
-		return nil, nil, err
-	}
-	route, ok := g.route(f.model)
+	route, ok := x.t.find(x.who.key, f.Model)
 	if !ok {
-		return nil, nil, unknownModel(f.model)
+		return unknownModel(f.Model)
 	}
-	key := g.key(r, who, &f, route)
-	stream := f.stream && op != llm.OpEmbedding
-	req := &dispatch.Request{
-		Ask: admission.Ask{
-			Route: route, Flow: key, Model: clean(f.model), Kind: f.kind, Size: f.size,
-			Hold: g.hold(r, route, stream), Place: g.place(op, body),
-		},
-		Call: llm.Call{Operation: op, Stream: stream, WantUsage: f.wantUsage, Header: forwarded(r.Header), Body: body},
+	key, err := x.flow(route, f.User)
+	if err != nil {
+		return err
 	}
-	return req, &reply{g: g, w: w, control: control, route: route, class: key.Class, stream: stream}, nil
+	i.wish = field.Wishes(x.r.Header["Prefer"])
+	i.req.ID, i.req.Arrived = x.id, x.arrived
+	i.req.Ask = admission.Ask{Route: route, Flow: key, Retry: field.Retried(x.r.Header["X-Stainless-Retry-Count"]), Place: x.g.place(x.op, body)}
+	i.req.Call = llm.Call{Operation: x.op, Header: forwarded(x.r.Header), Body: body}
+	x.g.compose(x.t, &i.req, &f)
+	if field.RefusesCache(x.r.Header["Cache-Control"]) {
+		i.req.Cache, i.req.CacheFor = flow.ShareKey{}, 0
+	}
+	i.req.Ask.Hold = x.t.hold(x.r.Header, route, i.req.Call.Stream, &i.wish)
+	i.reply = reply{x: x, route: route, class: key.Class}
+	return nil
 }
 
-// body reads the whole body, within its bounds.
-func (g *Gateway) body(w http.ResponseWriter, r *http.Request, control *http.ResponseController) ([]byte, error) {
-	if e := r.Header["Content-Encoding"]; len(e) > 0 && !strings.EqualFold(e[0], "identity") {
-		f := invalid("", "Unsupported Content-Encoding: send the body as it is.")
-		f.status = http.StatusUnsupportedMediaType
-		return nil, f
+// compose completes a request, whose Ask has a route and a flow and whose Call
+// has an operation, headers and a body, by what the body says.
+func (g *Gateway) compose(t *table, req *dispatch.Request, f *field.Fields) {
+	req.Ask.Model, req.Ask.Kind, req.Ask.Size = field.Clean(f.Model), estimate.Kind(f.Sample), f.Size
+	req.Call.Stream, req.Call.WantUsage = f.Stream && req.Call.Operation != llm.OpEmbedding, f.WantUsage
+	route := &t.options.Routes[req.Ask.Route]
+	if !route.Coalesce && route.Cache <= 0 {
+		return
 	}
-	if r.ContentLength > g.options.MaxBody {
-		return nil, g.tooLarge()
+	scope := flow.Scope{
+		Tenant: req.Ask.Flow.Tenant, User: req.Ask.Flow.User,
+		Route: strconv.Itoa(req.Ask.Route), Operation: req.Call.Operation.String(),
 	}
-	_ = control.SetReadDeadline(time.Now().Add(uploadTime)) // a connection without deadlines is a test's
-	buf := g.buffers.get(int(min(max(r.ContentLength, 512), presized)) + 1)
-	body, err := fill(buf, http.MaxBytesReader(w, r.Body, g.options.MaxBody))
-	_ = control.SetReadDeadline(time.Time{})
-	var over *http.MaxBytesError
-	switch {
-	case err == nil:
-		return body, nil
-	case errors.As(err, &over):
-		return nil, g.tooLarge()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		f := invalid("", "The body of your request did not arrive in time.")
-		f.status, f.close = http.StatusRequestTimeout, true
-		return nil, f
+	if route.ShareUsers {
+		scope.User = ""
 	}
-	return nil, errBrokenOff
-}
-
-// fill reads from until its end.
-func fill(buf []byte, from io.Reader) ([]byte, error) {
-	for {
-		n, err := from.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if errors.Is(err, io.EOF) {
-			return buf, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
+	parts := [][]byte{req.Call.Body}
+	for _, v := range req.Call.Header[hBeta] { // the only header that is passed on
+		parts = append(parts, []byte(v))
+	}
+	if route.Coalesce {
+		scope.Use = "flight"
+		req.Share = g.sharer.Key(scope, parts...)
+	}
+	if route.Cache > 0 {
+		scope.Use = "cache"
+		req.Cache, req.CacheFor = g.sharer.Key(scope, parts...), route.Cache
 	}
 }
 
-// buffers keeps bodies for the next requests. The zero value is ready.
-type buffers struct{ pool sync.Pool }
-
-// get returns an empty buffer with room for at least size bytes.
-func (b *buffers) get(size int) []byte {
-	if p, ok := b.pool.Get().(*[]byte); ok && cap(*p) >= size {
-		return (*p)[:0]
-	}
-	return make([]byte, 0, size)
-}
-
-// put takes back a body that nobody reads any more. That is known of one whose
-// answer has come whole and been closed; of others the last reader may be an
-// upload that is still being torn down, and they go to the collector.
-func (b *buffers) put(body []byte) {
-	if cap(body) <= presized+1 {
-		b.pool.Put(&body)
-	}
-}
-
-func (g *Gateway) tooLarge() *fault {
-	f := invalid("", "The body of your request is larger than "+strconv.FormatInt(g.options.MaxBody, 10)+" bytes.")
-	f.status, f.code, f.retry, f.close = http.StatusRequestEntityTooLarge, "request_too_large", retryNone, true
-	return f
-}
-
-// route finds the route of a model name: its own first, else the first pattern.
-func (g *Gateway) route(model string) (int, bool) {
-	if i, ok := g.exact[model]; ok {
-		return i, true
-	}
-	for _, i := range g.globs {
-		if strings.HasPrefix(model, strings.TrimSuffix(g.options.Routes[i].Model, "*")) {
-			return i, true
-		}
-	}
-	return 0, false
-}
+// streamPatience is how soon a stream that waits sends its header, with a margin. A
+// client's timeout that is longer does not end the wait.
+const streamPatience = 6 * time.Second
 
 // hold is the latest moment at which the request may still be dispatched; zero
 // leaves it to its class. A client's own timeout leaves a part of itself for the
-// answer.
-func (g *Gateway) hold(r *http.Request, route int, stream bool) time.Time {
-	hold := g.options.StreamHold
+// answer; of a stream it ends with the header, which comes while it waits.
+func (t *table) hold(h http.Header, route int, stream bool, wish *field.Wish) time.Time {
+	hold := t.options.StreamHold
 	if !stream {
-		hold = g.options.Hold
-		if own := g.options.Routes[route].Hold; own > 0 {
+		hold = t.options.Hold
+		if own := t.options.Routes[route].Hold; own > 0 {
 			hold = own
 		}
 	}
-	if timeout := clientTimeout(r.Header); timeout > 0 {
-		own := timeout - min(timeout/4, 10*time.Second)
-		if hold == 0 || own < hold {
-			hold = own
+	bound := func(d time.Duration) {
+		if hold == 0 || d < hold {
+			hold = max(d, 1) // zero would leave it to the class
 		}
+	}
+	if timeout := field.Timeout(h["X-Stainless-Timeout"]); timeout > 0 && (!stream || timeout < streamPatience) {
+		bound(timeout - min(timeout/4, 10*time.Second))
+	}
+	if wish.Waits && !wish.Async {
+		bound(wish.Wait)
 	}
 	if hold == 0 {
 		return time.Time{}
 	}
 	return time.Now().Add(hold)
-}
-
-// clientTimeout is how long the client says it waits, as the SDKs of OpenAI and
-// Anthropic do, in seconds; 0 if it does not.
-func clientTimeout(h http.Header) time.Duration {
-	v := h["X-Stainless-Timeout"]
-	if len(v) == 0 {
-		return 0
-	}
-	seconds, err := strconv.ParseFloat(v[0], 64)
-	if err != nil || !(seconds > 0) || seconds > 86400 {
-		return 0
-	}
-	return time.Duration(seconds * float64(time.Second))
 }
 
 // place names the place that a request may come back to: the same body. The flow
@@ -212,17 +147,18 @@ func (g *Gateway) place(op llm.Operation, body []byte) string {
 }
 
 // forwarded are the client's headers that mean something to a provider and name
-// nobody.
+// nobody. No other header is passed on, so there is none that a hop would have to
+// take out.
 func forwarded(h http.Header) http.Header {
-	v := h["Openai-Beta"]
+	v := h[hBeta]
 	if len(v) == 0 {
 		return nil
 	}
-	return http.Header{"Openai-Beta": v}
+	return http.Header{hBeta: v}
 }
 
 func unknownModel(model string) *fault {
-	f := invalid("model", "The model '"+clean(model)+"' does not exist or you do not have access to it.")
+	f := invalid("model", "The model '"+field.Clean(model)+"' does not exist or you do not have access to it.")
 	f.status, f.code = http.StatusNotFound, "model_not_found"
 	return f
 }

@@ -3,7 +3,8 @@ package gateway
 import (
 	"encoding/json"
 	"net/http"
-	"time"
+
+	"github.com/millrace/millrace/internal/field"
 )
 
 // model is OpenAI's form of a model.
@@ -18,47 +19,37 @@ func (g *Gateway) model(name string) model {
 	return model{ID: name, Object: "model", Created: g.started, OwnedBy: "millrace"}
 }
 
-func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
-	if !g.mayLook(w, r) {
-		return
-	}
+func (x *exchange) listModels() {
 	list := struct {
 		Object string  `json:"object"`
 		Data   []model `json:"data"`
 	}{Object: "list", Data: []model{}}
-	for _, name := range g.deps.Catalog.Models(r.Context()) {
-		list.Data = append(list.Data, g.model(name))
+	for _, name := range x.t.catalog.Models(x.r.Context()) {
+		if x.who.key.mayAsk(name) {
+			list.Data = append(list.Data, x.g.model(name))
+		}
 	}
-	answerJSON(w, list)
+	x.answer(http.StatusOK, list)
 }
 
 // showModel answers for every name that has a route, listed or not.
-func (g *Gateway) showModel(w http.ResponseWriter, r *http.Request) {
-	if !g.mayLook(w, r) {
+func (x *exchange) showModel() {
+	name := x.r.PathValue("model")
+	if _, ok := x.t.find(x.who.key, name); !ok || name == "" || len(name) > field.MaxName {
+		x.turnAway(unknownModel(name))
 		return
 	}
-	name := r.PathValue("model")
-	if _, ok := g.route(name); !ok || name == "" || len(name) > maxName {
-		g.refuse(w, unknownModel(name), requestID())
-		return
-	}
-	answerJSON(w, g.model(name))
+	x.answer(http.StatusOK, x.g.model(name))
 }
 
-// mayLook checks the key; it answers itself if that is wrong.
-func (g *Gateway) mayLook(w http.ResponseWriter, r *http.Request) bool {
-	if _, err := g.identify(r); err != nil {
-		id := requestID()
-		g.refuse(w, faultOf(err, id), id)
-		return false
-	}
-	return true
-}
-
-func answerJSON(w http.ResponseWriter, v any) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxWrite))
-	h := w.Header()
+// answer sends a value as JSON.
+func (x *exchange) answer(status int, v any) {
+	h := x.out.Header()
 	h["Content-Type"] = []string{"application/json"}
-	h[hRequestID] = []string{requestID()}
-	_ = json.NewEncoder(w).Encode(v) // a client that has left cannot be told
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	h[hRequestID] = []string{x.id}
+	x.out.WriteHeader(status)
+	e := json.NewEncoder(&x.out)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // a client that has left cannot be told
 }

@@ -4,21 +4,11 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/dispatch"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
-)
-
-// Every write to a client has between these two to get through. The deadline is
-// set anew only when it has come nearer than the first, since that costs more
-// than the write.
-const (
-	minWrite = 10 * time.Second
-	maxWrite = 30 * time.Second
-	maxPart  = 64 << 10 // bytes of one write
 )
 
 // Values of headers that many answers share; nobody changes them.
@@ -34,48 +24,34 @@ var errNoStream = &llm.Error{Kind: llm.KindTransient, Message: "the upstream ans
 
 // reply is the client's side of one request; it implements dispatch.Reply.
 type reply struct {
-	g       *Gateway
-	w       http.ResponseWriter
-	control *http.ResponseController
-	id      string
-	route   int
-	class   flow.Class
-	stream  bool // the client asked for one
+	x     *exchange
+	route int
+	class flow.Class
 
 	values    values
-	deadline  time.Time // of writes; zero before the first
-	status    int       // sent; 0 before
-	events    bool      // the answer is sent as events
-	begun     bool      // an upstream's answer has begun
-	useless   bool      // the upstream's answer does not fit the stream that has begun
-	truncated bool      // the answer broke off where no error can be told any more
-}
-
-// allow gives the coming write its time.
-func (r *reply) allow() {
-	now := time.Now()
-	if r.deadline.Sub(now) >= minWrite {
-		return
-	}
-	r.deadline = now.Add(maxWrite)
-	_ = r.control.SetWriteDeadline(r.deadline) // a writer without deadlines is a test's
+	status    int  // sent; 0 before
+	events    bool // the answer is sent as events
+	begun     bool // an upstream's answer has begun
+	useless   bool // the upstream's answer does not fit the stream that has begun
+	truncated bool // the answer broke off where no error can be told any more
 }
 
 // head sends status and header.
 func (r *reply) head(status int, m *dispatch.Meta) {
-	r.allow()
 	r.describe(m)
 	r.status = status
-	r.w.WriteHeader(status)
+	r.x.out.WriteHeader(status)
 }
 
 // describe sets the headers that every answer has.
 func (r *reply) describe(m *dispatch.Meta) {
-	h := r.w.Header()
-	r.values.set(h, hRequestID, r.id)
-	h["Access-Control-Expose-Headers"] = exposed
+	h := r.x.out.Header()
+	r.values.set(h, hRequestID, r.x.id)
+	if fromElsewhere(r.x.r) {
+		h["Access-Control-Expose-Headers"] = exposed
+	}
 	r.values.tell(h, m, r.class)
-	r.g.board.tell(h, r.route)
+	r.x.t.board.tell(h, r.route)
 	if h["X-Request-Id"] == nil { // SDKs quote it; the provider's own says more
 		h["X-Request-Id"] = h[hRequestID]
 	}
@@ -83,7 +59,7 @@ func (r *reply) describe(m *dispatch.Meta) {
 
 // beginStream makes the answer a stream of events.
 func (r *reply) beginStream() {
-	h := r.w.Header()
+	h := r.x.out.Header()
 	h["Content-Type"] = eventStream
 	h["Cache-Control"] = noCache
 	h["X-Accel-Buffering"] = unbuffered
@@ -120,7 +96,7 @@ func (r *reply) Begin(a *llm.Answer, m *dispatch.Meta) {
 		r.useless = !a.Stream
 		return
 	}
-	h := r.w.Header()
+	h := r.x.out.Header()
 	passHeader(h, a.Header)
 	switch {
 	case a.Stream:
@@ -139,30 +115,16 @@ func (r *reply) Write(p []byte) error {
 	if r.events {
 		return r.send(p)
 	}
-	return r.put(p)
-}
-
-// put writes what may be long, giving each part its time: a slow client is not a
-// stalled one.
-func (r *reply) put(p []byte) error {
-	for {
-		part := p[:min(len(p), maxPart)]
-		r.allow()
-		if _, err := r.w.Write(part); err != nil {
-			return err
-		}
-		if p = p[len(part):]; len(p) == 0 {
-			return nil
-		}
-	}
+	_, err := r.x.out.Write(p)
+	return err
 }
 
 // send writes events and sees that they leave.
 func (r *reply) send(p []byte) error {
-	if err := r.put(p); err != nil {
+	if _, err := r.x.out.Write(p); err != nil {
 		return err
 	}
-	return r.control.Flush()
+	return r.x.out.FlushError()
 }
 
 // End implements dispatch.Reply.
@@ -170,18 +132,18 @@ func (r *reply) End(err error, m *dispatch.Meta) int {
 	if err == nil && r.useless {
 		err = errNoStream
 	}
-	r.allow() // for what net/http still holds back, too
+	r.x.out.allow() // for what net/http still holds back, too
 	switch {
 	case err == nil, errors.Is(err, flow.ErrCanceled):
 	case r.status == 0:
-		f := faultOf(err, r.id)
+		f := faultOf(err, r.x.id)
 		r.status = f.status
 		r.describe(m)
 		r.turnedAway(err)
-		f.write(r.w, r.id)
+		f.write(&r.x.out, r.x.id, r.x.dialect)
 	case r.events:
 		if !r.begun || !framed(err) {
-			_ = r.send(faultOf(err, r.id).frame()) // a client that has left cannot be told
+			_ = r.send(faultOf(err, r.x.id).frame()) // a client that has left cannot be told
 		}
 	default:
 		r.truncated = true
@@ -195,7 +157,7 @@ func (r *reply) turnedAway(err error) {
 	if !errors.As(err, &refusal) {
 		return
 	}
-	h := r.w.Header()
+	h := r.x.out.Header()
 	if refusal.ETA > 0 {
 		r.values.set(h, hETA, decimal(refusal.ETA.Milliseconds()))
 	}

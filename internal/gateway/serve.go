@@ -17,7 +17,10 @@ const (
 	headerTime  = 5 * time.Second
 	idleTime    = 120 * time.Second
 	headerBytes = 32 << 10
-	h2Streams   = 250
+	// Of HTTP/2: Envoy's bounds for an edge.
+	h2Streams    = 100
+	h2Stream     = 64 << 10
+	h2Connection = 1 << 20
 	// lastWords is how long the requests that a shutdown ends have to tell their
 	// clients and to settle.
 	lastWords = 5 * time.Second
@@ -29,10 +32,14 @@ func (g *Gateway) newServer() *http.Server {
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    headerBytes,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: h2Streams},
-		Protocols:         &http.Protocols{},
-		BaseContext:       func(net.Listener) context.Context { return g.base },
-		ErrorLog:          slog.NewLogLogger(g.deps.Log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: h2Streams, MaxReceiveBufferPerStream: h2Stream,
+			MaxReceiveBufferPerConnection: h2Connection, WriteByteTimeout: maxWrite,
+		},
+		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * with 200
+		Protocols:                    &http.Protocols{},
+		BaseContext:                  func(net.Listener) context.Context { return g.base },
+		ErrorLog:                     slog.NewLogLogger(g.deps.Log.Handler(), slog.LevelDebug),
 	}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)
@@ -42,7 +49,7 @@ func (g *Gateway) newServer() *http.Server {
 
 // Serve answers on l until Shutdown, then returns nil.
 func (g *Gateway) Serve(l net.Listener) error {
-	if err := g.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := g.server.Serve(&door{Listener: l, g: g}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

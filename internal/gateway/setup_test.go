@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -122,13 +124,14 @@ type world struct {
 	gateway   *Gateway
 	admission *admission.Controller
 	records   *records
+	tasks     *shelf
 	log       *bytes.Buffer
 }
 
 // build makes a world with so many seats at its one upstream.
 func build(t testing.TB, seats int, p provider, change ...func(*Options)) *world {
 	t.Helper()
-	w := &world{records: &records{}, log: &bytes.Buffer{}}
+	w := &world{records: &records{}, tasks: newShelf(), log: &bytes.Buffer{}}
 	w.admission = control(t, seats)
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	d, err := dispatch.New(
@@ -145,11 +148,30 @@ func build(t testing.TB, seats int, p provider, change ...func(*Options)) *world
 	for _, c := range change {
 		c(&o)
 	}
-	w.gateway, err = New(o, Deps{Dispatcher: d, Limits: w.admission, Catalog: twoModels{}, Sink: w.records, Log: log})
+	w.gateway, err = New(o, Deps{Dispatcher: d, Limits: w.admission, Catalog: twoModels{}, Tasks: w.tasks, Sink: w.records, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.tasks.work = w.gateway.Work
 	return w
+}
+
+// do sends a request, such as "GET /healthz", straight to a handler.
+func do(t testing.TB, h http.Handler, line, body string, edits ...func(*http.Request)) *http.Response {
+	t.Helper()
+	method, target, _ := strings.Cut(line, " ")
+	r := httptest.NewRequestWithContext(t.Context(), method, "/", strings.NewReader(body))
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.URL, r.RequestURI = u, target
+	for _, e := range edits {
+		e(r)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
 }
 
 // serve answers on an in-memory network until the test ends.

@@ -285,7 +285,7 @@ func example(t *testing.T) *config.Config {
 }
 
 var (
-	listed = regexp.MustCompile(`^(upstreams|routes)\.[^.]+`)
+	listed = regexp.MustCompile(`^(upstreams|routes|endpoints|keys)\.[^.]+`)
 	named  = regexp.MustCompile(`^classes\.[^.]+`)
 )
 
@@ -322,7 +322,8 @@ func TestDocsExample(t *testing.T) {
 // TestDocsKeys: the table of keys has each key, no other, and the true defaults.
 func TestDocsKeys(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "least.yaml")
-	if err := os.WriteFile(file, []byte("upstreams: [{name: x, api_key: sk-story-1}]"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("upstreams: [{name: x, api_key: sk-story-1}]\nendpoints: [{path: /x, prompt: '{x}', model: m}]\n"+
+		"keys: [{name: x, sha256: 5a1224f6297d2c9cd387bde92c8005a058300264d42d1873ad5953986ec71974}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{}
@@ -348,7 +349,8 @@ func TestDocsKeys(t *testing.T) {
 // required are keys without a default.
 func required(key string) bool {
 	switch general(key) {
-	case "upstreams[].name", "upstreams[].api_key", "routes[].model", "routes[].upstreams":
+	case "upstreams[].name", "upstreams[].api_key", "routes[].model", "routes[].upstreams",
+		"endpoints[].path", "endpoints[].prompt", "endpoints[].model", "keys[].name", "keys[].sha256", "keys[].tenant":
 		return true
 	}
 	return false
@@ -419,6 +421,7 @@ func simulated(t *testing.T) (ask func(path, body string) (http.Header, string))
 		if err != nil {
 			t.Fatal(err)
 		}
+		request.Header.Set("Origin", "http://example.com") // a browser's scripts are told which headers they may read
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)

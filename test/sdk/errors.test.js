@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import OpenAI from 'openai';
-import { join, say, start, untilStats } from './harness.js';
+import { assertCameBackWhenTold, join, lasting, occupy, outage, recordingFetch, rejection, say, start, untilStats } from './harness.js';
 
 const ask = (client, model, more = {}) => client.chat.completions.create({ ...say('Hello'), model, ...more });
 
@@ -82,12 +82,57 @@ describe('a quota that is gone for good', { timeout: 30_000 }, () => {
   });
 });
 
-// The error a promise ends with.
-async function rejection(promise) {
-  try {
-    await promise;
-  } catch (error) {
-    return error;
-  }
-  return assert.fail('no error');
-}
+describe('what the SDK does by itself', { concurrency: true, timeout: 60_000 }, () => {
+  const patient = { env: { CIRCUIT_BREAKER_FAILURE_THRESHOLD: '100' } };
+
+  test('asks once where asking again cannot help', async (t) => {
+    const gateway = await start(t, patient);
+    for (const model of ['sim-400', 'sim-404', 'sim-401']) {
+      const raw = recordingFetch();
+      await rejection(ask(gateway.client({ maxRetries: 2, fetch: raw.fetch }), model));
+      assert.equal(raw.calls.length, 1, model);
+    }
+  });
+
+  test('asks again when told, if the provider is overloaded, until it is too much', async (t) => {
+    const gateway = await start(t, patient);
+    const raw = recordingFetch();
+    const error = await rejection(ask(gateway.client({ maxRetries: 1, fetch: raw.fetch }), 'sim-503'));
+    assert.equal(error.status, 503);
+    assert.deepEqual(raw.calls.map((c) => c.status), [503, 503]);
+    assertCameBackWhenTold(...raw.calls);
+  });
+
+  test('outlasts a failure that passes', async (t) => {
+    const gateway = await start(t, patient);
+    await gateway.fault(outage);
+    const raw = recordingFetch();
+    const answer = await ask(gateway.client({ maxRetries: 4, fetch: raw.fetch }), 'sim-large');
+    assert.ok(answer.choices[0].message.content.length > 0);
+    assert.equal(raw.calls[0].status, 503);
+    assert.equal(raw.calls.at(-1).status, 200);
+  });
+});
+
+describe('timeouts of the SDK', { concurrency: true, timeout: 60_000 }, () => {
+  test('end a slow answer, and the provider is let go', async (t) => {
+    const gateway = await start(t, { judge: lasting });
+    const error = await rejection(ask(gateway.client({ timeout: 1_500 }), 'sim-large'));
+    assert.ok(error instanceof OpenAI.APIConnectionTimeoutError, `${error}`);
+    await untilStats(gateway, (s) => s.in_flight === 0 && s.aborted === 1);
+  });
+
+  test('are known to the gateway, which ends the hold before', async (t) => {
+    const gateway = await start(t, { quota: { MAX_CONCURRENT_REQUESTS: '1' }, judge: lasting });
+    const seat = await occupy(gateway);
+    const raw = recordingFetch();
+    // The SDK tells the timeout of a request, but not that of its client.
+    const error = await rejection(gateway.client({ fetch: raw.fetch }).chat.completions.create(say('Hello'), { timeout: 12_000 }));
+    assert.ok(error instanceof OpenAI.RateLimitError, `${error.constructor.name}: ${error.message}`);
+    assert.equal(error.code, 'rate_limit_exceeded');
+    const [call] = raw.calls;
+    assert.ok(call.answered - call.sent >= 9_000, `after ${call.answered - call.sent} ms`);
+    await seat.release();
+    assert.equal((await gateway.stats()).requests, 1, 'it never reached the provider');
+  });
+});

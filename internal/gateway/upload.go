@@ -1,0 +1,118 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// presized is how much is set aside for a body on the word of its
+	// Content-Length alone; more follows as it comes.
+	presized = 256 << 10
+	// A body may take uploadTime to come, and no longer than uploadGrace but for a
+	// second for every uploadRate bytes.
+	uploadTime  = 60 * time.Second
+	uploadGrace = 10 * time.Second
+	uploadRate  = 1 << 10
+)
+
+// errBrokenOff says that the client left, or lost its line, while it sent.
+var errBrokenOff = &fault{status: http.StatusBadRequest, typ: typeInvalid, code: "client_left", message: "The body of your request broke off."}
+
+// body reads the whole body, within its bounds.
+func (g *Gateway) body(out *pacer, r *http.Request, limit int64) ([]byte, error) {
+	if e := r.Header["Content-Encoding"]; len(e) > 0 && !strings.EqualFold(e[0], "identity") {
+		f := invalid("", "Unsupported Content-Encoding: send the body as it is.")
+		f.status, f.code = http.StatusUnsupportedMediaType, "unsupported_encoding"
+		return nil, f
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	buf := g.buffers.get(int(min(max(r.ContentLength, 512), presized)) + 1)
+	u := upload{out: out, from: http.MaxBytesReader(out.w, r.Body, limit)}
+	body, err := u.fill(buf)
+	var over *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &over):
+		return nil, tooLarge(limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		f := invalid("", "The body of your request did not arrive in time.")
+		f.status, f.code, f.close = http.StatusRequestTimeout, "slow_body", true
+		return nil, f
+	}
+	return nil, errBrokenOff
+}
+
+func tooLarge(limit int64) *fault {
+	f := invalid("", "The body of your request is larger than "+strconv.FormatInt(limit, 10)+" bytes.")
+	f.status, f.code, f.retry, f.close = http.StatusRequestEntityTooLarge, "request_too_large", retryNone, true
+	return f
+}
+
+// upload is a body on its way in.
+type upload struct {
+	out    *pacer
+	from   io.Reader
+	began  time.Time
+	looked time.Time // when the deadline was last set
+}
+
+// fill reads to the end, as long as the body keeps coming.
+func (u *upload) fill(buf []byte) ([]byte, error) {
+	u.out.unread = false // from here on the deadlines are the upload's
+	u.began = time.Now()
+	u.allow(u.began, 0)
+	for {
+		n, err := u.from.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if errors.Is(err, io.EOF) {
+			_ = u.out.control.SetReadDeadline(time.Time{})
+			return buf, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		if now := time.Now(); now.Sub(u.looked) >= time.Second {
+			u.allow(now, len(buf))
+		}
+	}
+}
+
+// allow sets the deadline that so many bytes have earned.
+func (u *upload) allow(now time.Time, bytes int) {
+	u.looked = now
+	earned := uploadGrace + time.Duration(bytes/uploadRate)*time.Second
+	_ = u.out.control.SetReadDeadline(u.began.Add(min(earned, uploadTime))) // a connection without deadlines is a test's
+}
+
+// buffers keeps bodies for the next requests. The zero value is ready.
+type buffers struct{ pool sync.Pool }
+
+// get returns an empty buffer with room for at least size bytes.
+func (b *buffers) get(size int) []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok && cap(*p) >= size {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, size)
+}
+
+// put takes back a body that nobody reads any more. That is known of one whose
+// answer has come whole and been closed; of others the last reader may be an
+// upload that is still being torn down, and they go to the collector.
+func (b *buffers) put(body []byte) {
+	if cap(body) <= presized+1 {
+		b.pool.Put(&body)
+	}
+}
