@@ -118,6 +118,50 @@ func broken(url string, i int) string {
 	}[i%7] + strings.Repeat("\n", i)
 }
 
+// crowd is users of an app: some read streams, one asks again and again.
+type crowd struct {
+	all      sync.WaitGroup
+	failures chan error
+	asked    atomic.Int64  // requests that were answered
+	enough   chan struct{} // closed: nothing more is asked
+}
+
+// gather starts the users and returns when all their streams have begun.
+func gather(t *testing.T, a *App, up *source, streams int) *crowd {
+	c := &crowd{failures: make(chan error, streams+1), enough: make(chan struct{})}
+	for range streams {
+		c.all.Go(func() { c.failures <- follow(t.Context(), a.Addr()) })
+	}
+	waitFor(t, func() bool { return up.begun.Load() == int64(streams) })
+	c.all.Go(func() { c.failures <- c.keepAsking(t, a) })
+	return c
+}
+
+func (c *crowd) keepAsking(t *testing.T, a *App) error {
+	for {
+		select {
+		case <-c.enough:
+			return nil
+		default:
+		}
+		if status, answer := ask(t, a, question); status != http.StatusOK {
+			return fmt.Errorf("a request during reloads: %d %s", status, answer)
+		}
+		c.asked.Add(1)
+	}
+}
+
+// disperse waits for all users and reports what they met.
+func (c *crowd) disperse(t *testing.T) {
+	c.all.Wait()
+	close(c.failures)
+	for err := range c.failures {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestI5ReloadDisturbsNobody: 100 sound and 100 broken configurations under load cut
 // no stream, fail no request and reset no counter.
 func TestI5ReloadDisturbsNobody(t *testing.T) {
@@ -138,28 +182,7 @@ func TestI5ReloadDisturbsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, stop := running(t, first)
-	var all sync.WaitGroup
-	failures := make(chan error, streams+1)
-	for range streams {
-		all.Go(func() { failures <- follow(t.Context(), a.Addr()) })
-	}
-	waitFor(t, func() bool { return up.begun.Load() == streams })
-	asked, enough := int64(0), make(chan struct{})
-	all.Go(func() {
-		for {
-			select {
-			case <-enough:
-				failures <- nil
-				return
-			default:
-			}
-			if status, answer := ask(t, a, question); status != http.StatusOK {
-				failures <- fmt.Errorf("a request during reloads: %d %s", status, answer)
-				return
-			}
-			atomic.AddInt64(&asked, 1)
-		}
-	})
+	users := gather(t, a, up, streams)
 	for i := 1; i <= reloads; i++ {
 		next, err := read(variant(up.URL, i))
 		if err == nil {
@@ -172,27 +195,16 @@ func TestI5ReloadDisturbsNobody(t *testing.T) {
 			t.Fatalf("broken configuration %d is accepted", i)
 		}
 	}
-	close(enough)
-	waitFor(t, func() bool { return a.admission.Snapshot().Upstreams[0].InUse <= streams }) // the last one is settled
+	waitFor(t, func() bool { return users.asked.Load() > 0 })
+	close(users.enough)
+	waitFor(t, func() bool { return a.admission.Snapshot().Upstreams[0].InUse == streams }) // the last answer is settled
 	s := a.admission.Snapshot()
-	if used := s.Upstreams[0].Windows[0].Used; used < streams+atomic.LoadInt64(&asked) {
-		t.Errorf("the window of a minute has counted %d of %d requests", used, streams+asked)
-	}
-	if atomic.LoadInt64(&asked) == 0 {
-		t.Error("no request was answered during the reloads")
-	}
-	if s.Upstreams[0].InUse != streams || s.Upstreams[0].Seats != 1_000+reloads {
-		t.Errorf("%d of %d seats are taken, want %d of %d", s.Upstreams[0].InUse, s.Upstreams[0].Seats, streams, 1_000+reloads)
+	if used, want := s.Upstreams[0].Windows[0].Used, streams+users.asked.Load(); used < want || s.Upstreams[0].Seats != 1_000+reloads {
+		t.Errorf("the minute has counted %d of %d requests; there are %d seats", used, want, s.Upstreams[0].Seats)
 	}
 	close(up.end)
-	all.Wait()
-	close(failures)
-	for err := range failures {
-		if err != nil {
-			t.Error(err)
-		}
-	}
-	want := fmt.Sprintf("millrace_requests_total{class=\"chat\",outcome=\"served\"} %d", streams+asked)
+	users.disperse(t)
+	want := fmt.Sprintf("millrace_requests_total{class=\"chat\",outcome=\"served\"} %d", streams+users.asked.Load())
 	if page := fetch(t, a.Addr(), "/metrics"); !strings.Contains(page, want) {
 		t.Errorf("the metrics lack %q", want)
 	}

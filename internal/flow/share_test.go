@@ -64,9 +64,16 @@ func TestShareKeyOfEachField(t *testing.T) {
 	s := flow.NewSharer(secret)
 	seen := map[flow.ShareKey]int{}
 	for i, a := range []tuple{
-		{}, {scope: flow.Scope{Tenant: "x"}}, {scope: flow.Scope{User: "x"}}, {scope: flow.Scope{Route: "x"}},
-		{scope: flow.Scope{Operation: "x"}}, {scope: flow.Scope{Use: "x"}},
-		{parts: [][]byte{{}}}, {parts: [][]byte{[]byte("x")}}, {parts: [][]byte{{}, []byte("x")}}, {parts: [][]byte{[]byte("x"), {}}},
+		{},
+		{scope: flow.Scope{Tenant: "x"}},
+		{scope: flow.Scope{User: "x"}},
+		{scope: flow.Scope{Route: "x"}},
+		{scope: flow.Scope{Operation: "x"}},
+		{scope: flow.Scope{Use: "x"}},
+		{parts: [][]byte{{}}},
+		{parts: [][]byte{[]byte("x")}},
+		{parts: [][]byte{{}, []byte("x")}},
+		{parts: [][]byte{[]byte("x"), {}}},
 	} {
 		k := s.Key(a.scope, a.parts...)
 		if old, ok := seen[k]; ok {

@@ -7,7 +7,10 @@
 //	port NAME                 puts a free port of the loopback in the variable NAME
 //	await URL [REGEXP]        asks until the answer is 200 (and its body matches)
 //	! await URL [REGEXP]      asks until there is another answer
-//	signal TERM WORD          signals the background program whose command line has the WORD
+//	said [-count=N] FILE REGEXP  waits until the file has N lines that match (1 where nothing is said)
+//	loopback WORD             the background program whose command line has the WORD listens on
+//	                          the loopback alone; with ! elsewhere, too
+//	signal TERM|HUP WORD      signals that program
 //	exits STATUS PROGRAM ...  runs a program that must exit with the status
 //	http [-d BODY] [-H 'NAME: VALUE'] URL
 //	                          prints status, header and body; a program, so that

@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +45,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"port": port, "await": await, "signal": signal, "exits": exits,
+			"port": port, "await": await, "said": said, "loopback": loopback, "signal": signal, "exits": exits,
 		},
 		RequireExplicitExec: true,
 	})
@@ -101,17 +104,120 @@ func get(ctx context.Context, url string) (status int, body string, err error) {
 	return response.StatusCode, string(text), errors.Join(err, response.Body.Close())
 }
 
-func signal(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 2 || args[0] != "TERM" {
-		ts.Fatalf("usage: signal TERM WORD")
+// said waits until a file, such as the log of a program in the background, has
+// lines that match.
+func said(ts *testscript.TestScript, neg bool, args []string) {
+	count := 1
+	if len(args) == 3 {
+		n, found := strings.CutPrefix(args[0], "-count=")
+		number, err := strconv.Atoi(n)
+		if !found || err != nil {
+			ts.Fatalf("usage: said [-count=N] FILE REGEXP")
+		}
+		count, args = number, args[1:]
 	}
-	for _, c := range ts.BackgroundCmds() {
-		if slices.Contains(c.Args, args[1]) {
-			ts.Check(c.Process.Signal(syscall.SIGTERM))
+	if len(args) != 2 || neg {
+		ts.Fatalf("usage: said [-count=N] FILE REGEXP")
+	}
+	want := regexp.MustCompile("(?m)" + args[1])
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && len(want.FindAll(text, -1)) >= count {
 			return
 		}
+		select {
+		case <-ctx.Done():
+			ts.Fatalf("%s does not say that: %s", args[0], text)
+		case <-tick.C:
+		}
 	}
-	ts.Fatalf("no program in the background has the word %s", args[1])
+}
+
+// loopback looks at where a program in the background listens.
+func loopback(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: loopback WORD")
+	}
+	addresses, err := listening(background(ts, args[0]).Pid)
+	ts.Check(err)
+	if len(addresses) == 0 {
+		ts.Fatalf("%s does not listen", args[0])
+	}
+	open := slices.ContainsFunc(addresses, func(a netip.AddrPort) bool { return !a.Addr().IsLoopback() })
+	if ts.Logf("%s listens on %v", args[0], addresses); open != neg {
+		ts.Fatalf("%s listens on %v", args[0], addresses)
+	}
+}
+
+// listening are the addresses on which a process accepts connections, as Linux
+// tells them.
+func listening(pid int) ([]netip.AddrPort, error) {
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]bool{}
+	for _, link := range links {
+		target, _ := os.Readlink(link) // one that was just closed is none of a listener
+		own[target] = true
+	}
+	var all []netip.AddrPort
+	for _, table := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(text)) {
+			const state, listen, inode = 3, "0A", 9
+			if f := strings.Fields(line); len(f) > inode && f[state] == listen && own["socket:["+f[inode]+"]"] {
+				address, err := kernelAddress(f[1])
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, address)
+			}
+		}
+	}
+	return all, nil
+}
+
+// kernelAddress reads 0100007F:1F90, whose words of four bytes stand in the order
+// of this machine.
+func kernelAddress(text string) (netip.AddrPort, error) {
+	host, port, _ := strings.Cut(text, ":")
+	raw, err := hex.DecodeString(host)
+	number, wrong := strconv.ParseUint(port, 16, 16)
+	for i := 0; i+4 <= len(raw); i += 4 {
+		binary.NativeEndian.PutUint32(raw[i:], binary.BigEndian.Uint32(raw[i:]))
+	}
+	ip, ok := netip.AddrFromSlice(raw)
+	if err = errors.Join(err, wrong); err == nil && !ok {
+		err = fmt.Errorf("%q is no address", text)
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(number)), err
+}
+
+func signal(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
+	if len(args) != 2 || signals[args[0]] == nil {
+		ts.Fatalf("usage: signal TERM|HUP WORD")
+	}
+	ts.Check(background(ts, args[1]).Signal(signals[args[0]]))
+}
+
+// background is the program in the background whose command line has the word.
+func background(ts *testscript.TestScript, word string) *os.Process {
+	for _, c := range ts.BackgroundCmds() {
+		if slices.Contains(c.Args, word) {
+			return c.Process
+		}
+	}
+	ts.Fatalf("no program in the background has the word %s", word)
+	return nil
 }
 
 func exits(ts *testscript.TestScript, _ bool, args []string) {
