@@ -4,14 +4,18 @@
 // # Model
 //
 // New turns a checked config.Config into the options of each part, builds the
-// parts from the bottom up (providers, admission, dispatch, gateway), and binds
-// the listener. What must be undone is pushed on a stack; everything is undone
+// parts from the bottom up (admission, providers, dispatch, tasks, endpoints,
+// gateway), and binds the listeners. What must be undone is pushed on a stack; everything is undone
 // in reverse order, whether New fails half-way, Run ends, or Close is called.
 //
 // Run serves until its context ends, then drains:
 //
 //	not ready -> refuse newcomers -> finish what was accepted, up to
 //	limits.drain -> evict what still waits, end what still runs -> close
+//
+// Reload gives every part the options of another configuration, in place. Upstreams
+// and routes have slots that they keep for good ([slots]); what a configuration no
+// longer names finishes what waits and runs there.
 //
 // An upstream of provider sim is a whole simulated provider behind a listener on
 // the loopback, spoken to by the same client as a real one: there is one path.
@@ -36,11 +40,13 @@
 //     was written is consistent.
 //   - I5 Reload disturbs nobody: no stream is cut, no request fails, no counter starts
 //     anew; a configuration with a fault changes nothing.
+//   - I6 An upstream that is quiet, or whose breaker is open, is asked by the gateway
+//     itself, within the rate of class health and never without one.
 //
 // # Concurrency
 //
-// New, Run and Close are called by one goroutine; Addr by any. Close after Run
-// does nothing.
+// New, Run and Close are called by one goroutine; Reload and Addr by any. Close after
+// Run does nothing.
 //
 // # Failure
 //

@@ -29,6 +29,7 @@ import (
 type wires struct {
 	mu    sync.Mutex
 	ports map[string]*testkit.Listener
+	down  bool // nobody can be reached
 }
 
 // wired is a listener with an address of its own.
@@ -52,6 +53,9 @@ func (w *wires) listen(string) (net.Listener, error) {
 func (w *wires) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	w.mu.Lock()
 	l := w.ports[address]
+	if w.down {
+		l = nil
+	}
 	w.mu.Unlock()
 	if l == nil {
 		return nil, fmt.Errorf("nobody listens on %s", address)
@@ -62,6 +66,7 @@ func (w *wires) dial(ctx context.Context, network, address string) (net.Conn, er
 // bubble is a whole app in virtual time, with its built-in simulator.
 type bubble struct {
 	*App
+	wires     *wires
 	transport *http.Transport
 	starts    starts
 }
@@ -101,14 +106,14 @@ func (s *starts) most(span time.Duration) int {
 
 // newBubble starts an app with the embedded default configuration. Call it within
 // synctest.Test.
-func newBubble(t *testing.T) *bubble {
+func newBubble(t *testing.T, environ ...string) *bubble {
 	t.Helper()
-	c, err := config.Load(config.Source{Environ: []string{"MILLRACE_STATE_DIR=" + t.TempDir()}})
+	c, err := config.Load(config.Source{Environ: append(environ, "MILLRACE_STATE_DIR="+t.TempDir())})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &wires{ports: make(map[string]*testkit.Listener)}
-	b := &bubble{transport: &http.Transport{DialContext: w.dial, MaxIdleConnsPerHost: 1000}}
+	b := &bubble{wires: w, transport: &http.Transport{DialContext: w.dial, MaxIdleConnsPerHost: 1000}}
 	if b.App, err = newOn(&network{listen: w.listen, transport: b.transport, sink: &b.starts}, c, nil); err != nil {
 		t.Fatal(err)
 	}
