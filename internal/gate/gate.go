@@ -225,11 +225,11 @@ func (g *Gate) admit(now time.Time, e *entry) *Refusal {
 	if refusal := g.measure(e); refusal != nil {
 		return refusal
 	}
-	home := g.homes[e.ask.Route].queue
-	if waiting := g.waiting(); waiting >= g.options.MaxQueue {
+	waiting, mine := g.waiting(e.ask.Flow)
+	if waiting >= g.options.MaxQueue {
 		return &Refusal{Err: flow.ErrQueueFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests wait", waiting)}
 	}
-	if _, mine := home.Waiting(e.ask.Flow); mine >= g.options.MaxFlow {
+	if mine >= g.options.MaxFlow {
 		return &Refusal{Err: flow.ErrFlowFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests wait", mine)}
 	}
 	e.ask.Hold = g.held(now, e, e.ask.Hold)
@@ -248,13 +248,13 @@ func (g *Gate) held(now time.Time, e *entry, hold time.Time) time.Time {
 	return hold
 }
 
-// waiting is how many requests wait in all.
-func (g *Gate) waiting() int {
-	sum := 0
+// waiting is how many requests wait in all, and of one flow.
+func (g *Gate) waiting(of flow.Key) (all, mine int) {
 	for _, p := range g.pools {
-		sum += p.queue.Len()
+		_, n := p.queue.Waiting(of)
+		all, mine = all+p.queue.Len(), mine+n
 	}
-	return sum
+	return all, mine
 }
 
 // measure notes the upstreams whose whole quota the request exceeds, and refuses it

@@ -90,11 +90,9 @@ func (g *Gate) adjust(now time.Time, id uint64, to *Ask) {
 	if from := e.ask.Flow; from != to.Flow {
 		g.pass(e, to.Flow)
 	}
+	e.ask.Hold = g.held(now, e, to.Hold)
 	if e.state == queued {
-		e.ask.Hold = g.held(now, e, to.Hold)
 		g.schedule(e)
-	} else {
-		e.ask.Hold = to.Hold
 	}
 }
 

@@ -2,11 +2,12 @@
 // Every base URL of the tests comes from here.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import OpenAI from 'openai';
 
 const binary = path.resolve(process.env.MILLRACE_BIN ?? path.join(import.meta.dirname, '../../bin/millrace'));
@@ -22,11 +23,12 @@ const quick = ['--output', '30', '--ttft', '5ms', '--ttft-p95', '10ms', '--per-t
  * test t, or by stop() where a suite shares them.
  *
  * @param {object | null} t the test's context
- * @param {{quota?: object, env?: object, routes?: string, judge?: string[] | false}} options
+ * @param {{quota?: object, env?: object, routes?: string, keys?: object, judge?: string[] | false}} options
  *   quota: variables that replace the ample quota; env: further variables; routes: the routes of a configuration file, as
- *   YAML; judge: flags of `millrace sim`, false for the simulator that is built into the gateway
+ *   YAML; keys: the keys to make, as flags of `millrace keys create` by their names; the secrets are in keys of the gateway,
+ *   by the same names; judge: flags of `millrace sim`, false for the simulator that is built into the gateway
  */
-export async function start(t, { quota = {}, env = {}, routes, judge = quick } = {}) {
+export async function start(t, { quota = {}, env = {}, routes, keys = {}, judge = quick } = {}) {
   const folder = await mkdtemp(path.join(tmpdir(), 'millrace-sdk-'));
   const started = [];
   const stop = async () => {
@@ -49,11 +51,18 @@ export async function start(t, { quota = {}, env = {}, routes, judge = quick } =
     await writeFile(path.join(folder, 'millrace.yaml'), `routes: ${routes}\n`);
     flags.push('--config', 'millrace.yaml');
   }
+  const secrets = {};
+  for (const [name, grants] of Object.entries(keys)) {
+    const { PATH, HOME } = process.env;
+    const made = await promisify(execFile)(binary, ['keys', 'create', '--name', name, ...grants, ...flags], { cwd: folder, env: { PATH, HOME, ...variables } });
+    secrets[name] = made.stdout.trim();
+  }
   started.push(launch(['serve', '--listen', '127.0.0.1:0', ...flags], variables, folder));
   const url = await started.at(-1).ready('/readyz');
 
   return {
     stop,
+    keys: secrets,
     baseURL: `${url}/v1`,
     client: (options = {}) => new OpenAI({ baseURL: `${url}/v1`, apiKey: 'sk-client', maxRetries: 0, timeout: 20_000, ...options }),
     stats: async () => (await fetch(`${judgeURL}/sim/stats`)).json(),
