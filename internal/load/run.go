@@ -104,7 +104,7 @@ func (r *run) do(ctx context.Context) (*Result, error) {
 	cpu := cpuTime() - began
 	atEnd, readErr := r.judge.read(ctx)
 	r.awaitUsers(ctx, abandon)
-	final, finalErr := r.judge.read(ctx)
+	final, finalErr := r.judge.final(ctx)
 	result := r.book.result(r.target, max(ended.Sub(measured), 0))
 	result.Generator.cpu(cpu, result.Seconds)
 	if r.judge != nil {
