@@ -25,6 +25,7 @@ import (
 // App is one gateway process.
 type App struct {
 	log      *slog.Logger
+	mask     *mask // of log
 	network  *network
 	undo     stack
 	listener net.Listener
@@ -58,7 +59,9 @@ func newOn(n *network, c *config.Config, log *slog.Logger) (*App, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	a := &App{log: log, network: n, plan: newPlan(c, slots{}, admission.Options{})}
+	m := newMask(log.Handler())
+	m.learn(c)
+	a := &App{log: slog.New(m), mask: m, network: n, plan: newPlan(c, slots{}, admission.Options{})}
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.undo.unwind())
 	}

@@ -42,6 +42,7 @@
 //     anew; a configuration with a fault changes nothing.
 //   - I6 An upstream that is quiet, or whose breaker is open, is asked by the gateway
 //     itself, within the rate of class health and never without one.
+//   - I7 No credential of the configuration reaches the log.
 //
 // # Concurrency
 //

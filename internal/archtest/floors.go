@@ -91,7 +91,7 @@ var Floors = []Floor{
 	},
 	{
 		Name: harness, Does: "programs that test, measure or break the product from outside",
-		Ranks:   [][]string{{"test/..."}},
+		Ranks:   [][]string{{"test/acceptance/crowd", "test/acceptance/malform"}, {"test/..."}},
 		Imports: []string{vocabulary, mechanism, adapter, control, execution, edge, wiring, testOnly},
 		Vendor:  true,
 	},

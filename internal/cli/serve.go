@@ -118,12 +118,13 @@ func banner(w io.Writer, c *config.Config, a *app.App) {
 	if m := c.Upstreams[0].Model; m != "" {
 		model = m
 	}
-	fmt.Fprintf(&b, "\n  curl %s/chat/completions -H 'Content-Type: application/json' "+
-		"-d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n", url, model)
-	key := "any"
+	key, header := "any", ""
 	if len(c.Keys) > 0 {
 		key = "sk-mr-..."
+		header = " -H 'Authorization: Bearer " + key + "'"
 	}
+	fmt.Fprintf(&b, "\n  curl %s/chat/completions -H 'Content-Type: application/json'%s "+
+		"-d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n", url, header, model)
 	fmt.Fprintf(&b, "  client = openai.OpenAI(base_url=\"%s\", api_key=\"%s\")\n", url, key)
 	for i := range c.Endpoints {
 		fmt.Fprintf(&b, "  POST %s%s\n", root, c.Endpoints[i].Path)

@@ -63,7 +63,7 @@ func (f *Fault) Error() string {
 	var b strings.Builder
 	b.WriteString(f.Origin.String())
 	if f.Key != "" && f.Key != f.Origin.Name {
-		b.WriteString(": " + f.Key)
+		b.WriteString(": " + redact(f.Key))
 	}
 	b.WriteString(": " + f.What)
 	if f.Mend != "" {
@@ -76,14 +76,23 @@ func (f *Fault) Error() string {
 }
 
 var (
-	secretEntry = regexp.MustCompile(`(?i)((?:api_?key|secret|password|credential|sha256)["']?\s*:\s*)(?:\$\{[^}\n]*\}?|"[^"]*"?|'[^']*'?|[^\s,}]+)`)
+	secretEntry = regexp.MustCompile(`(?i)([\w-]*(?:key|secret|token|password|credential|sha256)["']?\s*[:=]\s*)(?:\$\{[^}\n]*\}?|"[^"]*"?|'[^']*'?|[^,}\n]*[^,}\s])`)
 	secretLook  = regexp.MustCompile(`\b(?:sk|pk|key|xox[a-z]|gh[a-z])[-_][A-Za-z0-9_\-]{6,}|\bAKIA[A-Z0-9]{12,}|(?i:bearer\s+)\S+`)
+	longWord    = regexp.MustCompile(`[A-Za-z0-9_+=~-]{20,}`)
+	hexadecimal = regexp.MustCompile(`^[0-9a-f]{32,}$`)
 )
 
-// redact hides what is, or looks like, a credential.
+// redact hides what is, or looks like, a credential: after a name that says so, with
+// a known beginning, or a long word in which capitals, small letters and digits mix.
 func redact(text string) string {
 	text = secretEntry.ReplaceAllString(text, "${1}"+masked)
-	return secretLook.ReplaceAllString(text, masked)
+	text = secretLook.ReplaceAllString(text, masked)
+	return longWord.ReplaceAllStringFunc(text, func(word string) string {
+		if hexadecimal.MatchString(word) || strings.ToLower(word) != word && strings.ToUpper(word) != word && strings.ContainsAny(word, "0123456789") {
+			return masked
+		}
+		return word
+	})
 }
 
 // maxExcerpt bounds what a fault shows of a line on each side of the place.

@@ -75,7 +75,8 @@ func (r *Runner) judge(e *entry, err error) (wait time.Duration, again bool) {
 		}
 	}
 	if r.fail(e, cmp.Or(failure.Message, wordsInternal)) {
-		r.log.Warn("task failed", "task", e.id, "kind", e.kind, "class", string(e.class), "error", failure)
+		// Its words and its cause stay out: providers quote the prompt in their errors.
+		r.log.Warn("task failed", "task", e.id, "kind", e.kind, "class", string(e.class))
 	}
 	return 0, false
 }

@@ -7,7 +7,7 @@ import { join, recordingFetch, rejection, say, start } from './harness.js';
 
 const hello = (more = {}) => say('Hello', { max_tokens: 5, ...more });
 
-describe('keys', { concurrency: true, timeout: 60_000 }, () => {
+describe('keys', { timeout: 60_000 }, () => {
   let gateway;
   let ann;
   let bob;
@@ -67,7 +67,7 @@ describe('keys', { concurrency: true, timeout: 60_000 }, () => {
     assert.ok((await client.chat.completions.create(hello())).choices[0].message.content.length > 0);
   });
 
-  test('a model that is not the key\'s is a NotFoundError, and never reaches the provider', async () => {
+  test("a model that is not the key's is a NotFoundError, and never reaches the provider", async () => {
     const { requests } = await gateway.stats();
     for (const stream of [false, true]) {
       const error = await rejection(as(bob).chat.completions.create(hello({ model: 'sim-secret', stream })));
@@ -77,9 +77,8 @@ describe('keys', { concurrency: true, timeout: 60_000 }, () => {
     }
     assert.ok((await rejection(as(bob).models.retrieve('sim-secret'))) instanceof OpenAI.NotFoundError);
     assert.ok((await rejection(as(bob).embeddings.create({ model: 'sim-embedding', input: 'x' }))) instanceof OpenAI.NotFoundError);
+    assert.equal((await gateway.stats()).requests, requests);
     assert.ok((await as(bob).models.list()).data.every((m) => m.id === 'sim-small' || m.id.startsWith('other-')));
-    assert.ok((await gateway.stats()).requests >= requests);
-    assert.equal((await gateway.stats()).models?.['sim-secret'], undefined);
   });
 
   test('models of the key are there', async () => {

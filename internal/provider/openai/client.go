@@ -188,6 +188,7 @@ func (s *source) answer(call *llm.Call, resp *http.Response) (*llm.Answer, error
 		s.close()
 		return nil, s.fault(llm.KindTransient, "the provider sent a compressed answer though none was asked for", nil)
 	}
+	s.client.scrub(resp.Header)
 	a := &llm.Answer{Status: resp.StatusCode, Header: resp.Header, Stream: isStream(call, resp.Header)}
 	if a.Stream {
 		// The length may change when a chunk is hidden.

@@ -76,9 +76,12 @@ func (s *source) safe(err error) error {
 	return err
 }
 
-// scrub masks the key in the header of an error answer: some servers echo what
-// they were sent.
+// scrub masks the key in the header of an answer: some servers echo what they were
+// sent.
 func (c *Client) scrub(h http.Header) {
+	if len(c.key) < minSecret {
+		return
+	}
 	for _, values := range h {
 		for i, v := range values {
 			values[i] = c.key.redact(v)
