@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -16,23 +17,26 @@ import (
 type mask struct {
 	slog.Handler
 	known *atomic.Pointer[strings.Replacer] // nil inside: nothing to mask
+	pairs []string                          // of known; only learn touches it
 }
+
+// maxKnown bounds the credentials that are remembered, and the masks beside them.
+const maxKnown = 2 * 1024
 
 func newMask(h slog.Handler) *mask {
 	return &mask{Handler: h, known: new(atomic.Pointer[strings.Replacer])}
 }
 
-// learn masks the credentials of a configuration, beside those of earlier ones.
-func (m *mask) learn(all ...*config.Config) {
-	var pairs []string
-	for _, c := range all {
-		for i := range c.Upstreams {
-			if key := c.Upstreams[i].APIKey; !key.IsZero() {
-				pairs = append(pairs, key.Reveal(), key.String())
-			}
+// learn masks the credentials of a configuration, beside those of earlier ones: of
+// these a request may still be under way.
+func (m *mask) learn(c *config.Config) {
+	for i := range c.Upstreams {
+		if key := c.Upstreams[i].APIKey; !key.IsZero() && !slices.Contains(m.pairs, key.Reveal()) {
+			m.pairs = append(m.pairs, key.Reveal(), key.String())
 		}
 	}
-	m.known.Store(strings.NewReplacer(pairs...))
+	m.pairs = m.pairs[max(0, len(m.pairs)-maxKnown):]
+	m.known.Store(strings.NewReplacer(m.pairs...))
 }
 
 // Handle implements slog.Handler.

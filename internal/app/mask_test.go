@@ -21,7 +21,8 @@ func TestI7LogHoldsNoCredential(t *testing.T) {
 	m := newMask(slog.NewJSONHandler(&out, nil))
 	log := slog.New(m)
 	log.Info("nothing is known yet")
-	m.learn(with("first-credential"), with("second-credential"))
+	m.learn(with("first-credential"))
+	m.learn(with("second-credential"))
 	for _, key := range []string{"first-credential", "second-credential"} {
 		log.Info("the key is "+key, "text", "Bearer "+key, "error", errors.New("sent "+key), //nolint:sloglint // on purpose
 			"header", http.Header{"Authorization": {key}}, "number", 7)

@@ -19,7 +19,7 @@ func (a *App) Reload(c *config.Config) error {
 	if left := a.plan.config.Restart(c); len(left) > 0 {
 		a.log.Warn("part of the new configuration takes effect at the next start only", "settings", strings.Join(left, ", "))
 	}
-	a.mask.learn(a.plan.config, c)
+	a.mask.learn(c)
 	old, options, providers := a.plan, a.options, a.providers
 	next := newPlan(c, old.slots, options)
 	var started stack

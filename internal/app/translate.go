@@ -162,7 +162,7 @@ func (p *plan) dispatch() dispatch.Options {
 func (p *plan) gateway(mounts []gateway.Mount) gateway.Options {
 	c := p.config
 	o := gateway.Options{
-		MaxBody: int64(c.Limits.MaxBody), Hold: c.Limits.Hold, Mounts: mounts,
+		MaxBody: int64(c.Limits.MaxBody), Bodies: int64(c.Limits.Bodies), Hold: c.Limits.Hold, Mounts: mounts,
 		TrustedProxies: c.Proxies(), Loopback: c.AllLoopback(),
 		Connections: c.Limits.Connections, ConnectionsPerIP: c.Limits.ConnectionsPerIP,
 	}

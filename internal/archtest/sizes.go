@@ -20,6 +20,7 @@ const (
 // packageLines raises maxPackageLines for single packages, each with its reason.
 var packageLines = map[string]int{
 	"internal/provider/sim": 5000, // a whole provider: profiles, windows, dialects and faults
+	"internal/gateway":      2600, // one edge: who may come, what is read, what each dialect is told
 	"internal/config":       2600, // one typed struct, its loader and its checks, which know each other's paths
 }
 

@@ -35,9 +35,8 @@ func newServeCommand() *cobra.Command {
 			"  millrace serve --config millrace.yaml",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			context.AfterFunc(ctx, stop) // from then on a signal kills
 			return f.run(ctx, Streams{Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr()})
 		},
 	}
@@ -45,6 +44,23 @@ func newServeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.source.Listen, "listen", "", "address to listen on; beyond loopback only with keys (default 127.0.0.1:8080, or $PORT)")
 	cmd.Flags().StringVar(&f.level, "log-level", "info", "least level that is logged: debug, info, warn or error")
 	return cmd
+}
+
+// untilSignal returns a context that ends with the first signal to stop. By then
+// the next one kills: whoever sees that the gateway drains can rely on that.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

@@ -320,6 +320,10 @@ func (l *loader) checkLimits() {
 	l.most("limits.connections", c.Connections, 1_000_000)
 	l.size("limits.cache", c.Cache, 64<<30)
 	l.size("limits.max_body", c.MaxBody, 1<<30)
+	l.size("limits.bodies", c.Bodies, 1<<40)
+	if c.Bodies < c.MaxBody {
+		l.wrong("limits.bodies", "raise it or lower limits.max_body", "%s is less than one body may have, which is %s", c.Bodies, c.MaxBody)
+	}
 	l.atMost("limits.hold", c.Hold)
 	l.atMost("limits.drain", c.Drain)
 }

@@ -150,6 +150,7 @@ type Tasks struct {
 // Limits bound the gateway itself.
 type Limits struct {
 	MaxBody          Bytes         `key:"max_body" doc:"of a request"`
+	Bodies           Bytes         `key:"bodies" doc:"of all requests that are sent, wait or run, together"`
 	Queue            int           `key:"queue" doc:"requests waiting for upstreams that share routes"`
 	QueuePerUser     int           `key:"queue_per_user" doc:"of them, of one user in one class"`
 	Hold             time.Duration `key:"hold" doc:"longest wait"`

@@ -43,7 +43,7 @@ func defaults() *Config {
 		StateDir: "./millrace-data",
 		Classes:  map[string]*Class{},
 		Limits: Limits{
-			MaxBody: 32 << 20, Queue: 10_000, QueuePerUser: 1_000,
+			MaxBody: 32 << 20, Bodies: 512 << 20, Queue: 10_000, QueuePerUser: 1_000,
 			Hold: 240 * time.Second, Drain: 30 * time.Second,
 			Connections: 10_000, ConnectionsPerIP: 1_000, Cache: 64 << 20,
 		},

@@ -25,10 +25,10 @@ func TestI6Progress(t *testing.T) {
 	}{
 		{"requests", func(o *Options) { o.Upstreams[0].Quota.Limits = bucket(quota.Requests, 30, 1) }, Result{Sent: true}, time.Second, 3 * time.Second},
 		{"tokens", func(o *Options) { o.Upstreams[0].Quota.Limits = bucket(quota.Total, 6000, 1200) }, Result{Sent: true}, 5 * time.Second, 13 * time.Second},
-		{"class rate", func(o *Options) { o.Classes = []Class{{Name: flow.Chat, Rate: Rate{Max: 1, Per: time.Minute}}} }, Result{Sent: true}, time.Minute, time.Minute},
+		{"class rate", func(o *Options) { o.Classes = []Class{{Name: flow.Chat, Rate: Rate{Max: 1, Per: time.Minute}}} }, Result{Sent: true}, time.Minute, 61 * time.Second},
 		{"even class rate", func(o *Options) {
 			o.Classes = []Class{{Name: flow.Chat, Rate: Rate{Max: 20, Per: time.Minute, Even: true}}}
-		}, Result{Sent: true}, 3 * time.Second, 3 * time.Second},
+		}, Result{Sent: true}, 3 * time.Second, 3100 * time.Millisecond},
 		{"breaker", func(o *Options) { o.Upstreams[0].Breaker = breaker.Options{Failures: 1, Open: 20 * time.Second} }, Result{Sent: true, Kind: llm.KindTransient}, 20 * time.Second, 20 * time.Second},
 		{"Retry-After", func(*Options) {}, Result{Sent: true, Kind: llm.KindThrottle, RetryAfter: 7 * time.Second}, 7 * time.Second, 8 * time.Second},
 	} {

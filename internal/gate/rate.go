@@ -4,8 +4,8 @@ import (
 	"time"
 )
 
-// starts bounds the starts of a class to Rate.Max in any span of Rate.Per, by
-// remembering the last Max of them.
+// starts bounds the starts of a class to Rate.Max in any span of Rate.Per, and of a
+// little more, by remembering the last Max of them.
 type starts struct {
 	per  time.Duration
 	ring []time.Time // the last starts; ring[next] is the oldest
@@ -16,10 +16,11 @@ func newStarts(r Rate) *starts {
 	if r.Max == 0 {
 		return nil
 	}
+	per := r.Per + min(r.Per/60, time.Second) // as for quotas: a start may be counted sooner or later elsewhere
 	if r.Even {
-		return &starts{per: r.Per / time.Duration(r.Max), ring: make([]time.Time, 1)}
+		return &starts{per: (per + time.Duration(r.Max) - 1) / time.Duration(r.Max), ring: make([]time.Time, 1)}
 	}
-	return &starts{per: r.Per, ring: make([]time.Time, r.Max)}
+	return &starts{per: per, ring: make([]time.Time, r.Max)}
 }
 
 // resize is the memory of another rate, which knows the same starts.

@@ -35,6 +35,7 @@ func (d *desk) guard(p *pattern) http.Handler {
 			g: d.g, t: d.t, r: r, id: requestID(), arrived: time.Now(), dialect: p.dialect, op: p.op,
 			out: newPacer(w, r),
 		}
+		defer func() { d.g.bodies.Add(-x.out.room) }()
 		defer x.contain()
 		if err := x.admit(p.access); err != nil {
 			x.turnAway(err)

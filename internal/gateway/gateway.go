@@ -23,6 +23,7 @@ import (
 // Defaults of Options.
 const (
 	DefaultMaxBody = 32 << 20
+	DefaultBodies  = 512 << 20
 	DefaultHold    = 240 * time.Second
 	localTenant    = "local"
 )
@@ -38,6 +39,7 @@ type Options struct {
 	Keys    []Key   // who may ask; none: everybody is the tenant "local"
 	Mounts  []Mount // what others answer
 	MaxBody int64   // bytes of a request's body; 0 = 32 MiB
+	Bodies  int64   // bytes of all bodies at a time, from their first byte to the end of their answers; 0 = 512 MiB
 
 	Hold time.Duration // longest hold of an answer that is not a stream; 0 = 240 s
 	// StreamHold is the longest hold of a stream; 0 leaves it to its class's longest wait.
@@ -119,6 +121,7 @@ type Gateway struct {
 	seed    maphash.Seed          // of the names of kept places
 	sharer  *flow.Sharer
 	buffers buffers
+	bodies  atomic.Int64 // bytes set aside for bodies
 	started int64 // Unix seconds, as the date of the models
 	server  *http.Server
 

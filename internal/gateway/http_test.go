@@ -120,6 +120,45 @@ func TestSlowBodyTimesOut(t *testing.T) {
 	})
 }
 
+// TestI1BodiesShareOneBound: what all requests under way hold of bodies is bounded,
+// the place of each is free again when it ends, and small ones find room beside large.
+func TestI1BodiesShareOneBound(t *testing.T) {
+	const room = 1 << 20
+	large := func(r *http.Request) { r.ContentLength = -1 }
+	padded := chatBody + strings.Repeat(" ", room/4)
+	in(t, 4, echo, func(t *testing.T, w *world, client *http.Client) {
+		ctx, release := context.WithCancel(t.Context())
+		first := make(chan int, 1)
+		go func() {
+			resp := post(t, client, "/v1/chat/completions", "", large, func(r *http.Request) {
+				r.Body = io.NopCloser(io.MultiReader(strings.NewReader(padded), stuck{ctx}))
+			})
+			_ = resp.Body.Close()
+			first <- resp.StatusCode
+		}()
+		synctest.Wait()
+		wantError(t, post(t, client, "/v1/chat/completions", padded, large), http.StatusServiceUnavailable, codeOverloaded)
+		if resp := post(t, client, "/v1/chat/completions", chatBody); resp.StatusCode != http.StatusOK {
+			t.Errorf("a small body beside a large one: %d", resp.StatusCode)
+		} else {
+			readAll(t, resp)
+		}
+		release()
+		if status := <-first; status != http.StatusOK {
+			t.Errorf("the first body ended with %d", status)
+		}
+		if resp := post(t, client, "/v1/chat/completions", padded, large); resp.StatusCode != http.StatusOK {
+			t.Errorf("afterwards: %d", resp.StatusCode)
+		} else {
+			readAll(t, resp)
+		}
+		synctest.Wait()
+		if held := w.gateway.bodies.Load(); held != 0 {
+			t.Errorf("%d bytes are set aside for nobody", held)
+		}
+	}, func(o *Options) { o.MaxBody, o.Bodies = room/2, room })
+}
+
 func TestUnknownPathsAndMethods(t *testing.T) {
 	in(t, 4, echo, func(t *testing.T, _ *world, client *http.Client) {
 		wantError(t, send(t, client, "GET", "/v1/nothing"), 404, "unknown_url")

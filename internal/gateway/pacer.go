@@ -21,6 +21,7 @@ type pacer struct {
 	control  *http.ResponseController
 	deadline time.Time // of writes; zero before the first
 	unread   bool      // the request has a body that nobody has read
+	room     int64     // bytes set aside for that body, out of what all bodies may take
 }
 
 func newPacer(w http.ResponseWriter, r *http.Request) pacer {

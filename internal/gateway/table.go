@@ -40,6 +40,9 @@ func newTable(g *Gateway, o Options, c Catalog) (*table, error) {
 	if o.Hold == 0 {
 		o.Hold = DefaultHold
 	}
+	if o.Bodies == 0 {
+		o.Bodies = DefaultBodies
+	}
 	t := &table{
 		options: o, catalog: c,
 		exact: make(map[string]int), weights: make(map[flow.Class]float64), keys: make(map[[sha256.Size]byte]*Key),
@@ -97,7 +100,7 @@ func validate(o *Options) error {
 	for i := range o.Keys {
 		faults = append(faults, o.Keys[i].validate(i, seen))
 	}
-	if o.MaxBody < 0 || o.Hold < 0 || o.StreamHold < 0 || o.Connections < 0 || o.ConnectionsPerIP < 0 {
+	if o.MaxBody < 0 || o.Bodies < 0 || o.Hold < 0 || o.StreamHold < 0 || o.Connections < 0 || o.ConnectionsPerIP < 0 {
 		fault("max_body, holds and bounds of connections must not be negative: use 0 for the defaults")
 	}
 	return errors.Join(faults...)

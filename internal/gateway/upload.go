@@ -14,7 +14,9 @@ import (
 const (
 	// presized is how much is set aside for a body on the word of its
 	// Content-Length alone; more follows as it comes.
-	presized = 256 << 10
+	presized = 32 << 10
+	// pooled is the largest buffer that is kept for the next request.
+	pooled = 256 << 10
 	// A body may take uploadTime to come, and no longer than uploadGrace but for a
 	// second for every uploadRate bytes.
 	uploadTime  = 60 * time.Second
@@ -36,7 +38,7 @@ func (g *Gateway) body(out *pacer, r *http.Request, limit int64) ([]byte, error)
 		return nil, tooLarge(limit)
 	}
 	buf := g.buffers.get(int(min(max(r.ContentLength, 512), presized)) + 1)
-	u := upload{out: out, from: http.MaxBytesReader(out.w, r.Body, limit)}
+	u := upload{out: out, from: http.MaxBytesReader(out.w, r.Body, limit), limit: limit, g: g}
 	body, err := u.fill(buf)
 	var over *http.MaxBytesError
 	switch {
@@ -44,6 +46,8 @@ func (g *Gateway) body(out *pacer, r *http.Request, limit int64) ([]byte, error)
 		return body, nil
 	case errors.As(err, &over):
 		return nil, tooLarge(limit)
+	case errors.Is(err, errCrowded):
+		return nil, errCrowded
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		f := invalid("", "The body of your request did not arrive in time.")
 		f.status, f.code, f.close = http.StatusRequestTimeout, "slow_body", true
@@ -58,8 +62,16 @@ func tooLarge(limit int64) *fault {
 	return f
 }
 
+// errCrowded refuses a body for which there is no room beside the others.
+var errCrowded = &fault{
+	status: http.StatusServiceUnavailable, typ: typeServer, code: codeOverloaded, after: 5 * time.Second, close: true,
+	message: "The bodies of the requests under way take all the room there is. Please try again in a moment.",
+}
+
 // upload is a body on its way in.
 type upload struct {
+	g      *Gateway
+	limit  int64
 	out    *pacer
 	from   io.Reader
 	began  time.Time
@@ -71,6 +83,9 @@ func (u *upload) fill(buf []byte) ([]byte, error) {
 	u.out.unread = false // from here on the deadlines are the upload's
 	u.began = time.Now()
 	u.allow(u.began, 0)
+	if err := u.reserve(cap(buf)); err != nil {
+		return nil, err
+	}
 	for {
 		n, err := u.from.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
@@ -82,12 +97,34 @@ func (u *upload) fill(buf []byte) ([]byte, error) {
 			return nil, err
 		}
 		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
+			if buf, err = u.grow(buf); err != nil {
+				return nil, err
+			}
 		}
 		if now := time.Now(); now.Sub(u.looked) >= time.Second {
 			u.allow(now, len(buf))
 		}
 	}
+}
+
+// grow doubles the buffer, up to one byte more than a body may have.
+func (u *upload) grow(buf []byte) ([]byte, error) {
+	size := int(min(2*int64(cap(buf)), u.limit+1))
+	if err := u.reserve(size); err != nil {
+		return nil, err
+	}
+	return append(make([]byte, 0, max(size, len(buf)+1)), buf...), nil
+}
+
+// reserve takes room for a buffer, beside that of the smaller one it replaces, until
+// the exchange ends.
+func (u *upload) reserve(size int) error {
+	if u.g.bodies.Add(int64(size)) > u.g.table.Load().options.Bodies {
+		u.g.bodies.Add(-int64(size))
+		return errCrowded
+	}
+	u.out.room += int64(size)
+	return nil
 }
 
 // allow sets the deadline that so many bytes have earned.
@@ -112,7 +149,7 @@ func (b *buffers) get(size int) []byte {
 // answer has come whole and been closed; of others the last reader may be an
 // upload that is still being torn down, and they go to the collector.
 func (b *buffers) put(body []byte) {
-	if cap(body) <= presized+1 {
+	if cap(body) <= pooled {
 		b.pool.Put(&body)
 	}
 }
