@@ -173,7 +173,7 @@ func aMinute(r config.Rate) int64 {
 	if r.Count == 0 {
 		return 0
 	}
-	return max(int64(float64(r.Count)*float64(time.Minute)/float64(r.Per)), 1)
+	return int64(min(max(float64(r.Count)*float64(time.Minute)/float64(r.Per), 1), 1<<40)) // the most that a simulator counts
 }
 
 // ignore drops an error that only says that something had ended already.

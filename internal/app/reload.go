@@ -19,25 +19,56 @@ func (a *App) Reload(c *config.Config) error {
 	if left := a.plan.config.Restart(c); len(left) > 0 {
 		a.log.Warn("part of the new configuration takes effect at the next start only", "settings", strings.Join(left, ", "))
 	}
+	c, err := a.bound(c)
+	if err != nil {
+		return err
+	}
 	a.mask.learn(c)
-	old, options, providers := a.plan, a.options, a.providers
-	next := newPlan(c, old.slots, options)
+	old, providers := a.plan, a.providers
+	next := newPlan(c, old.slots, a.options)
 	var started stack
 	if err := a.apply(next, &started); err != nil {
-		back := newPlan(old.config, next.slots, a.options)
-		a.providers = padded(providers, a.providers)
-		if failed := a.apply(back, &started); failed != nil {
-			err = errors.Join(err, fmt.Errorf("go back: %w", failed))
-		}
-		return errors.Join(err, started.unwind())
+		return errors.Join(err, a.goBack(next, providers, &started))
 	}
-	a.undo.push(started.unwind)
+	if !started.empty() {
+		a.undo.push(started.unwind)
+	}
 	for i, p := range providers {
 		if a.providers[i] != p {
 			p.retire()
 		}
 	}
 	return nil
+}
+
+// bound is the configuration with the addresses on which this process listens. Who may
+// ask what depends on them, and those of the file hold from the next start only.
+func (a *App) bound(c *config.Config) (*config.Config, error) {
+	was, here := a.plan.config, *c
+	here.Listen, here.Admin.Listen, here.StateDir = was.Listen, was.Admin.Listen, was.StateDir
+	if len(here.Keys) == 0 && !here.AllLoopback() {
+		return nil, fmt.Errorf("keys: none are left, and this process still listens on %s, where anyone could spend the quota: restart it, or keep a key", was.Listen)
+	}
+	return &here, nil
+}
+
+// goBack puts the plan in force again, after the next one failed half-way. Slots that
+// admission has learned of are for good, and so are the providers in them.
+func (a *App) goBack(next *plan, providers []*provider, started *stack) error {
+	slots, learned := a.plan.slots, len(a.options.Routes) > len(a.plan.slots.routes)
+	if learned {
+		slots = next.slots
+	}
+	a.providers = padded(providers, a.providers)
+	err := a.apply(newPlan(a.plan.config, slots, a.options), started)
+	if err != nil {
+		err = fmt.Errorf("go back: %w", err)
+	}
+	if learned {
+		a.undo.push(started.unwind)
+		return err
+	}
+	return errors.Join(err, started.unwind())
 }
 
 // padded is the old providers, and the new ones of slots that are newer.

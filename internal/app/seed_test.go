@@ -284,7 +284,7 @@ func TestSeedDocument(t *testing.T) {
 					return fmt.Errorf("question %d of %s: %v: %w", i, user, answer, err)
 				}
 			}
-			if turns := b.history.Load("local", user); len(turns) != 6 {
+			if turns := b.history.Load("local", "/chat\x00"+user); len(turns) != 6 {
 				return fmt.Errorf("%s has %d turns of 6", user, len(turns))
 			}
 			return nil

@@ -18,6 +18,12 @@ func (s *stack) push(undo func() error) {
 	s.actions = append(s.actions, undo)
 }
 
+func (s *stack) empty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.actions) == 0
+}
+
 // unwind undoes everything, goes on after a failure, and leaves the stack empty.
 func (s *stack) unwind() error {
 	var failures []error

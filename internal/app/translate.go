@@ -220,6 +220,9 @@ func (p *plan) endpoints() endpoint.Options {
 
 func (p *plan) runner() runner.Options {
 	o := runner.Options{Classes: make(map[flow.Class]runner.Retry), Keep: p.config.Tasks.Keep, Max: p.config.Tasks.Max}
+	if len(tenants(p.config)) > 1 {
+		o.Part = 0.5 // a half is always left to the others
+	}
 	for name, class := range p.config.Classes {
 		o.Classes[flow.Class(name)] = runner.Retry{Times: class.Retries, Wait: class.RetryAfter}
 	}

@@ -184,7 +184,7 @@ func removeEntry(c *config.Config, text, name string) (string, error) {
 	return "", &usageError{fmt.Errorf("there is no key %s; millrace keys list shows them", name)}
 }
 
-var wholeEntry = regexp.MustCompile(`^  - \{[^#]*\}\n?$`)
+var wholeEntry = regexp.MustCompile(`^  - \{([^"#]|"[^"\n]*")*\}\n?$`)
 
 // editKeys changes the file of keys as a whole or not at all. The new file,
 // while it is written, keeps other editors out.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
@@ -144,6 +145,16 @@ func TestI2WrongKeysChangeNothing(t *testing.T) {
 }
 
 // TestKeysNeedNoProviderKey: who makes keys may lack the gateway's environment.
+func TestKeysWithOddModelsAreRevoked(t *testing.T) {
+	where := "state_dir=" + t.TempDir()
+	for _, args := range [][]string{{"create", "--name", "odd", "--models", "gpt-4#x,a}b"}, {"revoke", "odd"}} {
+		var out, errs bytes.Buffer
+		if code := Run(t.Context(), append(append([]string{"keys"}, args...), "--set", where), Streams{&out, &errs}); code != exitOK {
+			t.Errorf("%v: %d, %s", args, code, errs.String())
+		}
+	}
+}
+
 func TestKeysNeedNoProviderKey(t *testing.T) {
 	path := keyring(t)
 	file := filepath.Join(t.TempDir(), "m.yaml")

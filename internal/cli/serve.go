@@ -102,9 +102,9 @@ func (f *serveFlags) run(ctx context.Context, s Streams) error {
 		return err
 	}
 	banner(s.Err, c, a)
-	watching := f.watch(ctx, c, a, log)
+	unwatch := f.watch(ctx, c, a, log)
 	err = a.Run(ctx)
-	<-watching
+	unwatch()
 	log.Info("stopped", "clean", err == nil)
 	return err
 }

@@ -21,8 +21,9 @@ import (
 const glance = time.Second
 
 // watch loads the configuration again on SIGHUP and when one of its files has
-// changed, until ctx ends. What it returns is closed when it has stopped.
-func (f *serveFlags) watch(ctx context.Context, c *config.Config, a *app.App, log *slog.Logger) <-chan struct{} {
+// changed, until ctx ends. What it returns waits for that; only then SIGHUP kills
+// again, so call it after the drain.
+func (f *serveFlags) watch(ctx context.Context, c *config.Config, a *app.App, log *slog.Logger) (stop func()) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	w := &watcher{source: f.source, app: a, log: log, config: c}
@@ -31,10 +32,12 @@ func (f *serveFlags) watch(ctx context.Context, c *config.Config, a *app.App, lo
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer signal.Stop(hangup)
 		w.run(ctx, hangup)
 	}()
-	return done
+	return func() {
+		<-done
+		signal.Stop(hangup)
+	}
 }
 
 // watcher reloads one app. It belongs to one goroutine.

@@ -53,6 +53,7 @@ type Key struct {
 	Share flow.ShareKey
 	Class flow.Class
 	Soft  bool
+	Task  bool // it counts against the bound of tasks that run at a time
 }
 
 // Book lists the calls that can be joined; C is the caller's own side of a call.

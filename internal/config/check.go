@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"maps"
 	"net"
 	"net/netip"
@@ -23,6 +24,7 @@ const (
 	maxEndpoints = 256
 	maxKeys      = 4096
 	maxProxies   = 256
+	maxStarts    = 1_000_000 // of a class's rate: each start of its span is remembered
 )
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
@@ -144,6 +146,8 @@ func parseNetwork(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, fail("write an address or a network, such as 10.0.0.0/8", "%q is no network", text)
 	case p.Bits() == 0:
 		return netip.Prefix{}, fail("name the proxy's own network", "%q trusts everybody", text)
+	case p.Addr().Is4In6(): // addresses are compared as what they are, of IPv4
+		return netip.Prefix{}, fail("write it as IPv4, such as 10.0.0.0/8", "%q is IPv4 in the clothes of IPv6", text)
 	case p != p.Masked():
 		return netip.Prefix{}, fail("write "+p.Masked().String(), "%q is an address within a network", text)
 	default:
@@ -235,6 +239,9 @@ func (l *loader) checkQuota(path string, q *Quota) {
 	if q.Slice > 0 && (q.Window != "slice" || q.Slice > time.Minute) {
 		l.wrong(path+".slice", "remove it, or set window: slice and at most 1m", "contradicts window: %s of a minute", q.Window)
 	}
+	if q.Window == "slice" {
+		l.checkSlice(path, q)
+	}
 	l.atMost(path+".burst", q.Burst)
 	if names := quota.MeterNames(); q.Meter != "" && !slices.Contains(names, q.Meter) {
 		l.wrong(path+".meter", "write one of: "+strings.Join(names, ", "), "%q is unknown", q.Meter)
@@ -245,6 +252,23 @@ func (l *loader) checkQuota(path string, q *Quota) {
 	}
 }
 
+// checkSlice wants slices in which at least one request or token fits.
+func (l *loader) checkSlice(path string, q *Quota) {
+	slice := cmp.Or(q.Slice, time.Second)
+	if slice < 10*time.Millisecond {
+		l.wrong(path+".slice", "write at least 10ms", "%s is too short", formatDuration(slice))
+		return
+	}
+	for _, r := range []struct {
+		key  string
+		rate Rate
+	}{{"requests", q.Requests}, {"tokens", q.Tokens}, {"input_tokens", q.InputTokens}, {"output_tokens", q.OutputTokens}} {
+		if n := r.rate.Count; n > 0 && float64(n)*float64(min(slice, r.rate.Per))/float64(r.rate.Per) < 1 {
+			l.wrong(path+"."+r.key, "make the slice longer, or choose another window", "%s is less than 1 in a slice of %s", r.rate, formatDuration(slice))
+		}
+	}
+}
+
 func (l *loader) checkClass(path string, c *Class) {
 	if c.Soft > 0 && c.Hard > 0 && c.Soft > c.Hard {
 		l.wrong(path+".soft", "make hard the longer one", "%s is longer than hard, which is %s", formatDuration(c.Soft), formatDuration(c.Hard))
@@ -252,6 +276,7 @@ func (l *loader) checkClass(path string, c *Class) {
 	if c.Spacing == "even" && c.Rate.Count == 0 {
 		l.wrong(path+".spacing", "add a rate such as 20/m", "needs a rate to space")
 	}
+	l.most(path+".rate", int(c.Rate.Count), maxStarts)
 	l.most(path+".retries", c.Retries, 100)
 	l.atMost(path+".retry_after", c.RetryAfter)
 }

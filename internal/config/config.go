@@ -96,7 +96,7 @@ type Class struct {
 type Route struct {
 	Model      string        `key:"model" need:"true" doc:"a client's model name, 'gpt-*' for all that begin so, or '*'"`
 	Upstreams  []string      `key:"upstreams" need:"true" doc:"in order of preference"`
-	Class      string        `key:"class" doc:"class of its requests (– : the key's, or 'chat')"`
+	Class      string        `key:"class" doc:"class of its requests, unless their key has one (– : 'chat')"`
 	OnFull     string        `key:"on_full" enum:"wait spill" doc:"'wait', or 'spill' to the next upstream"`
 	SpillAfter time.Duration `key:"spill_after,zero" doc:"for 'spill': the wait from which on the next upstream is used; '0s' is at once"`
 	Hold       time.Duration `key:"hold" doc:"longest wait of a request that is no stream (– : 'limits.hold'), within its class's 'max_wait'"`
@@ -131,7 +131,7 @@ type Key struct {
 	Name     string   `key:"name" need:"true" doc:"unique; letters, digits, - and _"`
 	SHA256   Hash     `key:"sha256" need:"true" doc:"SHA-256 of the key, 64 hexadecimal digits; the key itself is kept nowhere"`
 	Tenant   string   `key:"tenant" doc:"who shares fairly with other tenants (– : the name)"`
-	Class    string   `key:"class" doc:"class of its requests (– : 'chat')"`
+	Class    string   `key:"class" doc:"class of its requests (– : the route's, or 'chat')"`
 	Classes  []string `key:"classes" doc:"classes it may name (– : all)"`
 	Models   []string `key:"models" doc:"models it may name, 'gpt-*' for all that begin so (– : all)"`
 	Weight   float64  `key:"weight" doc:"share of the tenant within a class (– : 1)"`

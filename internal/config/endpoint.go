@@ -21,6 +21,8 @@ var (
 	plainEcho  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}(=[A-Za-z_][A-Za-z0-9_]{0,63})?$`)
 	// braced is what could be meant as a placeholder, as opposed to JSON.
 	braced = regexp.MustCompile(`\{([^{}\n"':,]+)\}`)
+	// doubled stands for the braces themselves.
+	doubled = regexp.MustCompile(`\{\{[A-Za-z_][A-Za-z0-9_]*\}\}`)
 )
 
 // The first parts of paths that the gateway serves itself, and the members that
@@ -76,7 +78,7 @@ func (l *loader) checkEndpoints() {
 		switch {
 		case e.Prompt == "":
 			l.wrong(path+".prompt", "write what the model is asked, with {field} for each field of the request", "is missing")
-		case !strings.Contains(braced.FindString(e.Prompt), "{"):
+		case !braced.MatchString(doubled.ReplaceAllString(e.Prompt, "")):
 			l.wrong(path+".prompt", "write {field} where the text of that field belongs", "holds no field of the request")
 		}
 		l.checkAnswer(path, e)

@@ -89,6 +89,7 @@ type loader struct {
 	secrets     *strings.Replacer // masks the environment's credentials in faults
 	faults      []error
 	concerns    func(path string) bool // whose faults count; nil = all
+	caught      bool                   // the last route is the default one
 
 	name    string // of the file that is being read
 	lines   map[string][]string
@@ -117,12 +118,13 @@ func (l *loader) load(s Source, source string) (*Config, error) {
 		func() { l.keysFile(l.stateDir(s.Set), s.Keys) },
 		func() {
 			l.defaultUpstreams()
+			l.defaultRoutes()
 			l.environ()
 			l.flags(s)
 			l.ladder()
 		},
 		func() {
-			l.defaultRoutes()
+			l.targetsOfDefault()
 			l.models()
 			l.tenants()
 			l.check()
@@ -166,24 +168,37 @@ func (l *loader) defaultUpstreams() {
 // said reports that a layer above the defaults has spoken about a path.
 func (l *loader) said(path string) bool { return l.config.origins[path].Layer != LayerDefault }
 
-// defaultRoutes lets any model name reach an upstream: all in order where no
-// route was written, else the first.
+// defaultRoutes lets any model name reach an upstream. The layers above the file may
+// speak of that route too; where it leads to they know only when they have spoken.
 func (l *loader) defaultRoutes() {
 	c := l.config
+	if slices.ContainsFunc(c.Routes, takesAll) {
+		return
+	}
 	all := Route{Model: "*"}
 	all.setDefaults("")
-	for _, r := range c.Routes {
-		if r.Model == "*" {
-			return
-		}
+	c.Routes, l.caught = append(c.Routes, all), true
+}
+
+func takesAll(r Route) bool { return r.Model == "*" }
+
+// targetsOfDefault lead the default route to all upstreams in order where no other
+// route was written, else to the first.
+func (l *loader) targetsOfDefault() {
+	c, last := l.config, len(l.config.Routes)-1
+	switch {
+	case !l.caught, len(c.Routes[last].Upstreams) > 0:
+		return
+	case takesAll(c.Routes[last]) && slices.ContainsFunc(c.Routes[:last], takesAll): // a layer has made one
+		c.Routes = c.Routes[:last]
+		return
 	}
 	for _, u := range c.Upstreams {
-		all.Upstreams = append(all.Upstreams, u.Name)
-		if len(c.Routes) > 0 {
+		c.Routes[last].Upstreams = append(c.Routes[last].Upstreams, u.Name)
+		if last > 0 {
 			break
 		}
 	}
-	c.Routes = append(c.Routes, all)
 }
 
 // flags applies the command line. Two flags for one setting must agree.

@@ -79,7 +79,7 @@ func (r *run) find() (e *respcache.Entry, w *waiter, first bool) {
 	if req.Share.IsZero() {
 		return nil, nil, false
 	}
-	key := coalesce.Key{Share: req.Share, Class: req.Ask.Flow.Class, Soft: req.Soft}
+	key := coalesce.Key{Share: req.Share, Class: req.Ask.Flow.Class, Soft: req.Soft, Task: req.Ask.Task}
 	w, first = s.book.Join(key, req.Ask.Flow, req.Ask.Hold)
 	if w == nil {
 		return nil, nil, false

@@ -17,6 +17,7 @@ const (
 	maxName    = 256 // bytes of a name: a user, a conversation, a model
 	maxDepth   = 64
 	maxMembers = 10_000 // on all levels together
+	maxValues  = 50_000 // in lists, on all levels together: each costs more to look at than it weighs
 )
 
 // fault is a request that is not taken, in words for its sender.
@@ -176,6 +177,7 @@ func strict(body []byte) error {
 type walker struct {
 	d       *json.Decoder
 	members int
+	values  int // of lists
 }
 
 // object walks to the end of the object that has been opened.
@@ -231,6 +233,9 @@ func (w *walker) inside(token json.Token, depth int) error {
 		}
 		if token == json.Delim(']') {
 			return nil
+		}
+		if w.values++; w.values > maxValues {
+			return invalid("The body has lists of more than %d values.", maxValues)
 		}
 		if err := w.inside(token, depth); err != nil {
 			return err

@@ -38,7 +38,7 @@ func (s *Set) post(w http.ResponseWriter, r *http.Request, c Caller, p *plan) {
 		s.deps.Refuse(w, r, c.ID, err)
 		return
 	}
-	s.hold(w, r, &held{plan: p, request: req, tenant: c.Tenant, task: t})
+	s.hold(w, r, &held{plan: p, request: req, tenant: c.Tenant, id: c.ID, task: t})
 }
 
 // accept checks a request and says whose it is.
@@ -104,6 +104,7 @@ type held struct {
 	plan    *plan
 	request *request
 	tenant  string
+	id      string // of the HTTP request
 	task    task.Task
 }
 
@@ -113,12 +114,16 @@ const glance = 20 * time.Millisecond
 
 // hold waits for the task as long as its client wants to be held, and answers.
 // A client that leaves meanwhile has not learned the task's id and never will:
-// nobody could ask for the result, so the task is canceled.
+// nobody could ask for the result, so the task is canceled. So it is when a
+// shutdown ends the wait, and that the client is told.
 func (s *Set) hold(w http.ResponseWriter, r *http.Request, h *held) {
 	p := prefer(r.Header)
 	h.task = s.wait(r.Context(), h.tenant, h.task, max(p.hold(h.plan.Wait), glance))
 	if r.Context().Err() != nil {
 		s.abandon(r.Context(), h)
+		if cause := context.Cause(r.Context()); errors.Is(cause, flow.ErrDrained) { // the client is still there
+			s.deps.Refuse(w, r, h.id, cause)
+		}
 		return
 	}
 	if applied := p.applied(); applied != "" {

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -36,7 +37,12 @@ func statusBody(t *task.Task) []byte {
 		add("status", statusWords(t)).add("progress", progressOf(t))
 	switch {
 	case t.State == task.Success && t.Result != nil:
-		o.raw("result", t.Result.Body).add("error", nil)
+		if json.Valid(t.Result.Body) {
+			o.raw("result", t.Result.Body)
+		} else { // of a request to /v1, whatever the upstream sent
+			o.add("result", string(t.Result.Body))
+		}
+		o.add("error", nil)
 	case t.State == task.Failed:
 		o.add("result", nil).add("error", t.Error)
 	default:

@@ -123,7 +123,7 @@ func (j *job) conversation() []task.Turn {
 	if j.plan.History == 0 || j.request.session == "" {
 		return nil
 	}
-	turns := j.s.deps.History.Load(j.task.Flow.Tenant, j.request.session)
+	turns := j.s.deps.History.Load(j.task.Flow.Tenant, j.plan.talk(j.request.session))
 	turns = turns[max(0, len(turns)-j.plan.History):]
 	room := j.s.options.MaxPrompt - int64(len(j.prompt))
 	from := len(turns)
@@ -137,6 +137,10 @@ func (j *job) conversation() []task.Turn {
 	return turns[from:]
 }
 
+// talk names the endpoint's conversation of a session. Another endpoint's of the same
+// session is another one: it has other prompts, and other keys may use it.
+func (p *plan) talk(session string) string { return p.Path + "\x00" + session }
+
 // Roles of a conversation.
 const (
 	roleSystem    = "system"
@@ -148,7 +152,7 @@ func (j *job) remember(answer string) {
 	if j.plan.History == 0 || j.request.session == "" {
 		return
 	}
-	j.s.deps.History.Append(j.task.Flow.Tenant, j.request.session,
+	j.s.deps.History.Append(j.task.Flow.Tenant, j.plan.talk(j.request.session),
 		task.Turn{Role: roleUser, Text: j.prompt}, task.Turn{Role: roleAssistant, Text: answer})
 }
 

@@ -190,7 +190,7 @@ func TestI9Conversation(t *testing.T) {
 		_, _ = w.try(t.Context(), "/chat", fmt.Sprintf(`{"session_id":%q,"message":%q}`, session, message))
 	}
 	turns := func(session string) (all []string) {
-		for _, turn := range w.history.Load("acme", session) {
+		for _, turn := range w.history.Load("acme", "/chat\x00"+session) {
 			all = append(all, turn.Role+":"+turn.Text)
 		}
 		return all
@@ -225,7 +225,7 @@ func TestConversationIsBounded(t *testing.T) {
 		return script{pieces: []string{"ok"}}.play(ctx, r)
 	}), chatting())
 	w.set.options.MaxPrompt = 60
-	w.history.Append("acme", "s1", task.Turn{Role: "user", Text: strings.Repeat("q", 30)}, task.Turn{Role: "assistant", Text: strings.Repeat("a", 30)},
+	w.history.Append("acme", "/chat\x00s1", task.Turn{Role: "user", Text: strings.Repeat("q", 30)}, task.Turn{Role: "assistant", Text: strings.Repeat("a", 30)},
 		task.Turn{Role: "user", Text: "short"}, task.Turn{Role: "assistant", Text: "answer"})
 	if _, err := w.try(t.Context(), "/chat", question); err != nil {
 		t.Fatal(err)

@@ -225,7 +225,7 @@ func (n *node) raise() {
 // drop forgets a child that holds nothing: no request, no call in flight, no
 // debt, no configuration.
 func (n *node) drop(c *node) {
-	if c.place == idle && c.waiting == 0 && c.inflight == 0 && len(c.children) == 0 && !c.pinned {
+	if c.place == idle && c.waiting == 0 && c.inflight == 0 && len(c.children) == 0 && !c.pinned && !c.stopped {
 		delete(n.children, c.name)
 	}
 }

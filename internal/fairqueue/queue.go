@@ -107,7 +107,8 @@ func (q *Queue) Waiting(key flow.Key) (class, user int) {
 }
 
 // Weigh sets the weight of a class, or of a tenant within it if one is named.
-// Weights that are not positive and finite count as 1.
+// Weights that are not positive and finite count as 1, which is every node's own: the
+// queue remembers no other node for longer than something of it waits, runs or is owed.
 func (q *Queue) Weigh(class flow.Class, tenant string, weight float64) {
 	n := q.child(q.root, string(class))
 	if tenant != "" {
@@ -116,12 +117,13 @@ func (q *Queue) Weigh(class flow.Class, tenant string, weight float64) {
 	q.setWeight(n, weight)
 }
 
-// setWeight weighs a node, and pins it: it holds configuration from now on.
+// setWeight weighs a node, and pins it while it has a weight of its own: it holds
+// configuration.
 func (q *Queue) setWeight(n *node, weight float64) {
 	if !(weight > 0) || math.IsInf(weight, 1) {
 		weight = 1
 	}
-	n.pinned = true
+	n.pinned = weight != 1
 	keep := n.place != idle && n.place != linger
 	n.detach()
 	n.place = idle
@@ -345,8 +347,11 @@ func (q *Queue) forget(it *Item) {
 // Stop takes a whole class out of the order (its rate is used up), or puts it
 // back; it keeps its tag and blocks nobody.
 func (q *Queue) Stop(class flow.Class, stopped bool) {
-	n := q.child(q.root, string(class))
-	if n.stopped != stopped {
+	n := q.root.children[string(class)]
+	if n == nil && stopped {
+		n = q.child(q.root, string(class))
+	}
+	if n != nil && n.stopped != stopped {
 		n.stopped = stopped
 		n.update(true)
 	}

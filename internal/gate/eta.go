@@ -72,8 +72,23 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64) {
 		before := float64(max(min(position, mine)-1, 0))
 		wait = max(wait, at.Sub(now).Seconds()+before*r.Per.Seconds()/float64(r.Max))
 	}
-	wait = max(wait, e.tenant.expect(now, e, position))
+	if before, more := e.tenant.expect(now, e); more > wait {
+		position, wait = max(position, before+1), more
+	}
+	if before, more := g.behindTasks(e); more > wait {
+		position, wait = max(position, before+1), more
+	}
 	return position, wait
+}
+
+// behindTasks is how many tasks stand before a task that none can run beside now, and
+// how long that takes, in seconds.
+func (g *Gate) behindTasks(e *entry) (before int, wait float64) {
+	if most := g.options.Tasks; e.ask.Task && most > 0 && g.tasks >= most {
+		before = g.taskLine.before(e.number.task)
+		wait = float64(before+1) * e.took.Seconds() / float64(most)
+	}
+	return before, wait
 }
 
 // probe is when a breaker may next let the entry through; the zero time means that no

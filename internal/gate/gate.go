@@ -21,8 +21,9 @@ type Gate struct {
 	pools     []*pool // each upstream is in one
 	homes     []*pool // by route
 	classes   map[flow.Class]*class
-	limited   []*class           // those with a rate
-	tenants   map[string]*tenant // those with a quota of their own
+	limited   []*class               // those with a rate
+	gone      map[flow.Class]*starts // of classes that the last configuration took away
+	tenants   map[string]*tenant     // those with a quota of their own
 	estimate  *estimate.Estimator
 
 	entries map[uint64]*entry
@@ -30,6 +31,7 @@ type Gate struct {
 	due     dueHeap           // entries by the time at which something is due
 
 	tasks    int // that run
+	taskLine line
 	draining bool
 	timed    int   // answers whose service time was learned
 	late     int64 // events for requests that were not there
@@ -70,7 +72,8 @@ type entry struct {
 	ask    Ask
 	pool   *pool
 	class  *class
-	tenant *tenant // nil without a quota of its own
+	tenant *tenant                    // nil without a quota of its own
+	number struct{ task, tenant int } // in the lines of these
 	state  state
 	away   bool // kept, and its turn has come: it stands in no queue
 
@@ -80,6 +83,7 @@ type entry struct {
 	waited  time.Duration // before it
 	since   time.Time     // of the running attempt
 	reason  flow.Reason
+	refusal *Refusal // why it is to be evicted at once; nil for no reason
 
 	attempts int
 	retries  int    // on a sole upstream
@@ -98,6 +102,14 @@ type entry struct {
 	dueAt     time.Time
 	dueIndex  int
 	placeName string
+}
+
+// stands is 1 for an entry that stands in a queue, else 0.
+func (e *entry) stands() int {
+	if e.item.Waiting() {
+		return 1
+	}
+	return 0
 }
 
 func (e *entry) key() estimate.Key {
@@ -195,6 +207,9 @@ func (g *Gate) arrive(now time.Time, id uint64, ask *Ask) {
 	e.item.Owner = e
 	e.item.Cost = g.cost(e)
 	e.pool = g.homes[e.ask.Route]
+	if e.ask.Task {
+		e.number.task = g.taskLine.join()
+	}
 	g.entries[id] = e
 	e.pool.push(e)
 	if refusal := g.quote(now, e); refusal != nil {
@@ -210,7 +225,9 @@ func (g *Gate) arrive(now time.Time, id uint64, ask *Ask) {
 func (g *Gate) belong(e *entry) {
 	e.class = g.class(e.ask.Flow.Class)
 	e.ask.Flow.Class = e.class.name
-	e.tenant = g.tenants[e.ask.Flow.Tenant]
+	if e.tenant = g.tenants[e.ask.Flow.Tenant]; e.tenant != nil {
+		e.number.tenant = e.tenant.line.join()
+	}
 }
 
 // admit checks what can be known before the request stands in the queue.
@@ -263,6 +280,7 @@ func (g *Gate) measure(e *entry) *Refusal {
 	if refusal := e.tenant.measure(e); refusal != nil {
 		return refusal
 	}
+	e.tooLarge = 0
 	detail, left := "", false
 	for _, u := range g.routes[e.ask.Route].Upstreams {
 		need := g.need(u, e)

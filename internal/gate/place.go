@@ -32,6 +32,9 @@ func (g *Gate) expire(now time.Time) {
 		switch {
 		case e.state == kept:
 			g.remove(e)
+		case e.refusal != nil:
+			g.actions = append(g.actions, Action{Kind: Evict, ID: e.id, Refusal: e.refusal})
+			g.remove(e)
 		case !e.ask.Hold.After(now):
 			g.holdEnded(now, e)
 		default: // it may spill from now on

@@ -40,21 +40,53 @@ func (p *pool) next() time.Time {
 // push puts an entry at the end of its flow's line.
 func (p *pool) push(e *entry) {
 	e.item.Owner = e
-	p.queue.Push(e.ask.Flow, &e.item, 0)
-	p.gate.lines[e.ask.Route]++
+	p.queue.Push(e.ask.Flow, &e.item, e.rank())
+	p.gate.count(e, 1)
 	p.dirty = true
+}
+
+// rank orders the requests of one flow: who asks and waits goes before his own tasks,
+// which would else hold him up where no more of them may run.
+func (e *entry) rank() int64 {
+	if e.ask.Task {
+		return 1
+	}
+	return 0
 }
 
 // restore puts an entry that had left the queue at the head of its flow's line.
 func (p *pool) restore(e *entry) {
 	p.queue.Return(e.ask.Flow, &e.item)
-	p.gate.lines[e.ask.Route]++
+	p.gate.count(e, 1)
 	p.dirty = true
 }
 
 // take takes a waiting entry out of the queue.
 func (p *pool) take(e *entry) {
 	p.queue.Remove(&e.item)
-	p.gate.lines[e.ask.Route]--
+	p.gate.count(e, -1)
 	p.dirty = true
+}
+
+// line counts who waits for something that all groups of upstreams share.
+type line struct{ waiting, arrived int }
+
+// join gives a newcomer its number.
+func (l *line) join() int {
+	l.arrived++
+	return l.arrived
+}
+
+// before is how many of those that wait came before the number.
+func (l *line) before(number int) int { return max(l.waiting-1-(l.arrived-number), 0) }
+
+// count notes that an entry joins a queue, or leaves it.
+func (g *Gate) count(e *entry, by int) {
+	g.lines[e.ask.Route] += by
+	if e.ask.Task {
+		g.taskLine.waiting += by
+	}
+	if e.tenant != nil {
+		e.tenant.line.waiting += by
+	}
 }

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/internal/fairqueue"
@@ -268,6 +269,9 @@ func (s *search) blocked(e *entry, refill uint64, soonest time.Time, hold bool) 
 func (s *search) park(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict {
 	p := s.pool
 	e.reason = why
+	if len(p.parked) > 2*p.queue.Len()+64 { // most of them have left by themselves
+		p.parked = slices.DeleteFunc(p.parked, func(e *entry) bool { return !e.item.Waiting() })
+	}
 	p.parked = append(p.parked, e)
 	p.unpark = earlier(p.unpark, at)
 	return fairqueue.Park
@@ -329,7 +333,7 @@ func (p *pool) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 	} else {
 		p.queue.Dispatch(&e.item)
 	}
-	g.lines[e.ask.Route]--
+	g.count(e, -1)
 	e.class.starts.add(now)
 	e.tenant.reserve(now, e)
 	if e.ask.Task {

@@ -19,6 +19,9 @@ import (
 // options list those of the old, removed ones marked as retired, then new ones.
 // If it fails nothing has changed.
 func (g *Gate) Reconfigure(now time.Time, o Options) error {
+	if n := len(o.Upstreams); n > maxUpstreams {
+		return fmt.Errorf("reconfigure: %d upstreams have had a name since the start, and one process knows at most %d: restart to forget those that are gone", n, maxUpstreams)
+	}
 	if err := errors.Join(o.Validate(), g.continues(o)); err != nil {
 		return err
 	}
@@ -47,11 +50,14 @@ func (g *Gate) configure(now time.Time, o Options) error {
 	if err := g.setTenants(now, o.Tenants); err != nil {
 		return err
 	}
+	before := g.options
 	g.options = o
 	g.setRoutes(o.Routes)
 	g.setPools()
+	g.unweigh(before)
 	g.setClasses(o.Classes)
 	for _, e := range g.byArrival() {
+		g.renew(now, e)
 		g.rehome(e)
 	}
 	for _, p := range g.pools {
@@ -145,7 +151,7 @@ func (g *Gate) setPools() {
 			}
 		}
 		if p == nil {
-			p = &pool{gate: g, queue: fairqueue.New(fairqueue.Options{})}
+			p = &pool{gate: g, queue: fairqueue.New(fairqueue.Options{Deadlines: true})}
 		}
 		taken[p] = true
 		p.members = members
@@ -201,7 +207,7 @@ func (g *Gate) setClasses(list []Class) {
 	for _, c := range list {
 		k := old[c.Name]
 		if k == nil {
-			k = &class{name: c.Name, quotes: newCalibration()}
+			k = &class{name: c.Name, quotes: newCalibration(), starts: g.gone[c.Name]}
 		}
 		k.maxWait = c.MaxWait
 		if k.rate != c.Rate || k.starts == nil {
@@ -218,6 +224,18 @@ func (g *Gate) setClasses(list []Class) {
 			g.unstop(name)
 		}
 	}
+	g.remember(old)
+}
+
+// remember keeps the starts of classes that are gone, in case they come back; those
+// of the configuration before, no more.
+func (g *Gate) remember(old map[flow.Class]*class) {
+	g.gone = make(map[flow.Class]*starts)
+	for name, k := range old {
+		if g.classes[name] == nil && k.starts != nil {
+			g.gone[name] = k.starts
+		}
+	}
 }
 
 // weigh sets the weights of a class and of the tenants within it, everywhere.
@@ -226,6 +244,23 @@ func (g *Gate) weigh(c Class) {
 		p.queue.Weigh(c.Name, "", c.Weight)
 		for _, t := range g.options.Tenants {
 			p.queue.Weigh(c.Name, t.Name, t.Weight)
+		}
+	}
+}
+
+// unweigh takes back the weights that only the options before these gave.
+func (g *Gate) unweigh(before Options) {
+	for _, c := range slices.Concat(before.Classes, []Class{{Name: flow.Chat}}) {
+		kept := c.Name == flow.Chat || slices.ContainsFunc(g.options.Classes, func(k Class) bool { return k.Name == c.Name })
+		for _, p := range g.pools {
+			for _, t := range before.Tenants {
+				if !kept || !slices.ContainsFunc(g.options.Tenants, func(k Tenant) bool { return k.Name == t.Name }) {
+					p.queue.Weigh(c.Name, t.Name, 1)
+				}
+			}
+			if !kept {
+				p.queue.Weigh(c.Name, "", 1)
+			}
 		}
 	}
 }
@@ -252,12 +287,34 @@ func (g *Gate) byArrival() []*entry {
 	return all
 }
 
-// rehome moves an entry to the pool of its route, if that has changed, and to the
-// tenant's quota that is now in force. What runs is settled where it was reserved.
-func (g *Gate) rehome(e *entry) {
-	if e.state != running {
-		e.tenant = g.tenants[e.ask.Flow.Tenant]
+// renew brings an entry in line with the limits in force: its class's and tenant's,
+// its route's, and whether any upstream can still hold it. What can run nowhere any
+// more is evicted by the next Step: waiting on, it would in the end hold up all behind
+// it. What runs is settled where it was reserved.
+func (g *Gate) renew(now time.Time, e *entry) {
+	if c := g.classes[e.ask.Flow.Class]; c != nil { // else it goes on in the class that is gone
+		e.class = c
 	}
+	if e.state == running {
+		return
+	}
+	if now := g.tenants[e.ask.Flow.Tenant]; now != e.tenant {
+		g.count(e, -e.stands())
+		g.belong(e)
+		g.count(e, e.stands())
+	}
+	e.spill = e.spill && g.routes[e.ask.Route].Spill
+	e.refusal = g.measure(e)
+	switch {
+	case e.refusal != nil:
+		g.due.set(e, now)
+	case e.state == queued:
+		g.schedule(e)
+	}
+}
+
+// rehome moves an entry to the pool of its route, if that has changed.
+func (g *Gate) rehome(e *entry) {
 	home := g.homes[e.ask.Route]
 	if e.pool == home {
 		return

@@ -145,7 +145,7 @@ func TestI11ReloadOfGroups(t *testing.T) {
 	w.want("a is free", got, onA)
 	waits, got := w.arrive(Ask{Route: 0, Flow: user(flow.Chat, 2)})
 	w.want("a is taken", got)
-	w.want("b is joined to its route", w.reconfigure(two(Route{Upstreams: []int{0, 1}, Spill: true}, Route{Upstreams: []int{1}})))
+	w.want("b is joined to its route", w.reconfigure(two(Route{Upstreams: []int{0, 1}, Spill: true, SpillAfter: time.Minute}, Route{Upstreams: []int{1}})))
 	if len(w.gate.pools) != 1 {
 		t.Fatalf("%d groups, want 1", len(w.gate.pools))
 	}

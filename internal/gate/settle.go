@@ -42,12 +42,12 @@ func (g *Gate) again(now time.Time, id uint64, r Result) {
 		g.finish(now, e, r)
 	}
 	e.state, e.arrived = queued, now
-	g.schedule(e)
+	g.renew(now, e) // the options may have changed while it ran
 }
 
 // another reports whether the request may try again, and notes where not.
 func (g *Gate) another(e *entry, r Result) bool {
-	if e.attempts >= g.options.Attempts {
+	if e.attempts >= g.options.Attempts || g.measure(e) != nil { // no quota is large enough any more
 		return false
 	}
 	if r.Kind == llm.KindThrottle {
@@ -75,12 +75,12 @@ func (g *Gate) finish(now time.Time, e *entry, r Result) {
 	g.learn(now, e, r, took) // first: a refund must not undo what a throttle stops
 	spent := g.charge(now, e, r)
 	e.booked.Settle(&e.item, g.share(e, spent, took))
-	e.pool.dirty = true
+	up.pool.dirty = true // not the entry's: its route may have moved since
 	g.release(now, e, r)
 	before := up.breaker.State(now)
 	up.breaker.Done(now, e.pass, r.Kind)
 	if up.breaker.State(now) != before || e.pass.Probe() {
-		e.pool.resume = true
+		up.pool.resume = true
 	}
 }
 

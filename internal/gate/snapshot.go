@@ -61,7 +61,9 @@ func (g *Gate) Snapshot(now time.Time) Snapshot {
 	for _, e := range g.places {
 		if !e.away { // nobody waits there
 			s.Waiting--
-			s.Classes[e.class.name]--
+			if _, known := s.Classes[e.class.name]; known { // not of a class that is gone
+				s.Classes[e.class.name]--
+			}
 		}
 	}
 	for i := range g.upstreams {

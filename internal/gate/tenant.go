@@ -28,6 +28,11 @@ func (t Tenant) validate() error {
 		t.Requests.Max > 0 && t.Requests.Per <= 0 || t.Tokens.Max > 0 && t.Tokens.Per <= 0 {
 		return fmt.Errorf("tenants.%s: weight and limits must not be negative, and rates need a span", t.Name)
 	}
+	if o, limited := t.quota(); limited {
+		if err := o.Validate(); err != nil {
+			return fmt.Errorf("tenants.%s: %w", t.Name, err)
+		}
+	}
 	return nil
 }
 
@@ -51,6 +56,7 @@ type tenant struct {
 	quota   *quota.Quota
 	meter   quota.Meter
 	options Tenant
+	line    line
 }
 
 func (t *tenant) need(e *entry) quota.Amount { return t.meter.Charge(e.size) }
@@ -105,16 +111,18 @@ func (t *tenant) settle(now time.Time, e *entry, r Result) {
 	e.tenancy = quota.Reservation{}
 }
 
-// expect is how long the tenant's own quota keeps the entry waiting, in seconds,
-// with so many of the pool before it.
-func (t *tenant) expect(now time.Time, e *entry, position int) float64 {
+// expect is how many of the tenant stand before the entry while its own quota keeps
+// it waiting, and how long it does, in seconds.
+func (t *tenant) expect(now time.Time, e *entry) (before int, wait float64) {
 	at, why := t.next(now, e)
-	if why == flow.ReasonNone || at.IsZero() {
-		return 0
+	if why == flow.ReasonNone {
+		return 0, 0
 	}
-	_, mine := e.pool.queue.Waiting(e.ask.Flow)
-	before := float64(max(min(position, mine)-1, 0))
-	return at.Sub(now).Seconds() + before*t.quota.Cost(t.need(e), e.took)
+	before = t.line.before(e.number.tenant)
+	if at.After(now) {
+		wait = at.Sub(now).Seconds()
+	}
+	return before, wait + float64(before)*t.quota.Cost(t.need(e), e.took)
 }
 
 // bound is until when a limit of ours keeps an entry from running, whatever the

@@ -56,6 +56,11 @@ func (x *exchange) admit(a Access) (err error) {
 	if a == Open {
 		return nil
 	}
+	if len(x.t.keys) == 0 && x.r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		f := invalid("", "A page of another site may not ask a gateway without keys.")
+		f.status, f.code, f.retry = http.StatusForbidden, "cross_site", retryNone
+		return f
+	}
 	return err
 }
 

@@ -122,7 +122,7 @@ type Gateway struct {
 	sharer  *flow.Sharer
 	buffers buffers
 	bodies  atomic.Int64 // bytes set aside for bodies
-	started int64 // Unix seconds, as the date of the models
+	started int64        // Unix seconds, as the date of the models
 	server  *http.Server
 
 	draining atomic.Bool

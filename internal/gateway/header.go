@@ -25,6 +25,8 @@ const (
 	hDurable   = "Millrace-Durable"
 	hUser      = "Millrace-User" // of requests
 	hBeta      = "Openai-Beta"   // of requests, passed on
+
+	hCacheControl = "Cache-Control"
 )
 
 // exposed are the headers that scripts of other origins may read. One slice
@@ -44,11 +46,15 @@ var passed = [...]string{
 	"Apim-Request-Id", "X-Ms-Region",
 }
 
+// maxPassed bounds the value of a provider's header; what is longer says nothing
+// that a client could use.
+const maxPassed = 512
+
 // passHeader copies what clients may see. Header values are never changed in
 // place, so both headers can share them.
 func passHeader(to, from http.Header) {
 	for _, name := range passed {
-		if v := from[name]; len(v) > 0 {
+		if v := from[name]; len(v) == 1 && len(v[0]) <= maxPassed {
 			to[name] = v
 		}
 	}

@@ -68,7 +68,7 @@ func (i *inference) prepare(x *exchange) error {
 	i.req.Ask = admission.Ask{Route: route, Flow: key, Retry: field.Retried(x.r.Header["X-Stainless-Retry-Count"]), Place: x.g.place(x.op, body)}
 	i.req.Call = llm.Call{Operation: x.op, Header: forwarded(x.r.Header), Body: body}
 	x.g.compose(x.t, &i.req, &f)
-	if field.RefusesCache(x.r.Header["Cache-Control"]) {
+	if field.RefusesCache(x.r.Header[hCacheControl]) {
 		i.req.Cache, i.req.CacheFor = flow.ShareKey{}, 0
 	}
 	i.req.Ask.Hold = x.t.hold(x.r.Header, route, i.req.Call.Stream, &i.wish)

@@ -35,8 +35,12 @@ type TaskUpdate = runner.Update
 // wait, its answer is the answer.
 func (i *inference) postpone(x *exchange) {
 	body := i.req.Call.Body
+	header := forwarded(x.r.Header)
+	if v := x.r.Header[hCacheControl]; field.RefusesCache(v) {
+		header = http.Header{hBeta: header[hBeta], hCacheControl: v}
+	}
 	t, err := x.g.deps.Tasks.Submit(x.r.Context(), task.Task{
-		Kind: "openai/" + x.op.String(), Flow: i.req.Ask.Flow, Header: i.req.Call.Header, Payload: bytes.Clone(body),
+		Kind: "openai/" + x.op.String(), Flow: i.req.Ask.Flow, Header: header, Payload: bytes.Clone(body),
 	})
 	x.g.buffers.put(body)
 	if err != nil {
@@ -94,6 +98,7 @@ func (x *exchange) hand(t *task.Task) {
 		h := x.out.Header()
 		h["Content-Type"] = []string{t.Result.ContentType}
 		h["Content-Length"] = []string{strconv.Itoa(len(t.Result.Body))}
+		h["X-Content-Type-Options"] = []string{"nosniff"}
 		x.out.WriteHeader(t.Result.Status)
 		_, _ = x.out.Write(t.Result.Body) // a client that has left cannot be told
 	case t.State == task.Revoked:
@@ -149,8 +154,11 @@ func (g *Gateway) request(t *task.Task) (*dispatch.Request, error) {
 	req := &dispatch.Request{
 		ID: requestID(), Arrived: time.Now(),
 		Ask:  admission.Ask{Route: route, Flow: t.Flow, Task: true},
-		Call: llm.Call{Operation: op, Header: t.Header, Body: t.Payload},
+		Call: llm.Call{Operation: op, Header: forwarded(t.Header), Body: t.Payload},
 	}
 	g.compose(table, req, &f)
+	if field.RefusesCache(t.Header[hCacheControl]) {
+		req.Cache, req.CacheFor = flow.ShareKey{}, 0
+	}
 	return req, nil
 }

@@ -43,6 +43,7 @@ func newTable(g *Gateway, o Options, c Catalog) (*table, error) {
 	if o.Bodies == 0 {
 		o.Bodies = DefaultBodies
 	}
+	o.Bodies = max(o.Bodies, o.MaxBody+1) // one as large as may be fits, with the byte in which its end is seen
 	t := &table{
 		options: o, catalog: c,
 		exact: make(map[string]int), weights: make(map[flow.Class]float64), keys: make(map[[sha256.Size]byte]*Key),

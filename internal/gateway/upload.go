@@ -14,7 +14,7 @@ import (
 const (
 	// presized is how much is set aside for a body on the word of its
 	// Content-Length alone; more follows as it comes.
-	presized = 32 << 10
+	presized = 16 << 10
 	// pooled is the largest buffer that is kept for the next request.
 	pooled = 256 << 10
 	// A body may take uploadTime to come, and no longer than uploadGrace but for a
@@ -110,14 +110,14 @@ func (u *upload) fill(buf []byte) ([]byte, error) {
 // grow doubles the buffer, up to one byte more than a body may have.
 func (u *upload) grow(buf []byte) ([]byte, error) {
 	size := int(min(2*int64(cap(buf)), u.limit+1))
-	if err := u.reserve(size); err != nil {
+	if err := u.reserve(size - cap(buf)); err != nil {
 		return nil, err
 	}
 	return append(make([]byte, 0, max(size, len(buf)+1)), buf...), nil
 }
 
-// reserve takes room for a buffer, beside that of the smaller one it replaces, until
-// the exchange ends.
+// reserve takes room for a buffer, or for what it is larger than the one it replaces,
+// until the exchange ends.
 func (u *upload) reserve(size int) error {
 	if u.g.bodies.Add(int64(size)) > u.g.table.Load().options.Bodies {
 		u.g.bodies.Add(-int64(size))

@@ -214,7 +214,7 @@ func (q *Quota) Observe(now time.Time, r Reservation, hints []Hint) {
 			continue
 		}
 		w.advance(t, q)
-		w.hear(t, q.split(h.Dim, &r.need).start, h)
+		w.hear(t, r.counted.split(h.Dim, &r.need).start, h)
 		w.tune(q.waiting)
 		if r.at == 0 || h.Remaining < 0 || !w.bucketed() || w != &q.windows[q.primary[h.Dim]] {
 			continue

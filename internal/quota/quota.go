@@ -38,6 +38,7 @@ type Quota struct {
 	windows []window
 	primary [NumDims]int8 // the shortest window of each dimension; -1 = none
 	counted CountedAt
+	version uint32 // of the options: each Reconfigure makes the next
 	spent   Amount // ever charged, so that an answer can be set against what followed it
 	waiting bool
 
@@ -57,7 +58,10 @@ const (
 type Reservation struct {
 	at   int64 // 0 = none
 	need Amount
-	mark Amount // what the bucket held after it, plus all that was ever spent
+	// How it was taken: Settle gives it back in the same way, whatever Reconfigure did.
+	counted CountedAt
+	version uint32
+	mark    Amount // what the bucket held after it, plus all that was ever spent
 }
 
 // Held is what was reserved.
@@ -138,11 +142,11 @@ func (q *Quota) advance(t int64) {
 
 // late is the part of an amount that the provider counts only while or after
 // it is produced.
-func (q *Quota) late(d Dim, a *Amount) int64 {
+func (c CountedAt) late(d Dim, a *Amount) int64 {
 	switch {
-	case q.counted == AtStart || d == Requests:
+	case c == AtStart || d == Requests:
 		return 0
-	case q.counted == AtEnd:
+	case c == AtEnd:
 		return a[d]
 	case d == Output:
 		return a[Output]
@@ -152,8 +156,8 @@ func (q *Quota) late(d Dim, a *Amount) int64 {
 	return 0
 }
 
-func (q *Quota) split(d Dim, a *Amount) split {
-	late := q.late(d, a)
+func (c CountedAt) split(d Dim, a *Amount) split {
+	late := c.late(d, a)
 	return split{start: a[d] - late, late: late}
 }
 
@@ -188,10 +192,10 @@ func (q *Quota) Reserve(now time.Time, need Amount) (Reservation, bool) {
 		return Reservation{}, false
 	}
 	q.used++
-	r := Reservation{at: t, need: need}
+	r := Reservation{at: t, need: need, counted: q.counted, version: q.version}
 	for i := range q.windows {
 		w := &q.windows[i]
-		w.take(t, need[w.conf.Dim], q.late(w.conf.Dim, &need))
+		w.take(t, need[w.conf.Dim], q.counted.late(w.conf.Dim, &need))
 	}
 	for d := range r.mark {
 		q.spent[d] += need[d]
@@ -216,7 +220,11 @@ func (q *Quota) Settle(now time.Time, r Reservation, actual Amount) {
 	for i := range q.windows {
 		w := &q.windows[i]
 		w.advance(t, q)
-		w.settle(t, r.at, q.split(w.conf.Dim, &r.need), q.split(w.conf.Dim, &actual))
+		reserved := r.counted.split(w.conf.Dim, &r.need)
+		if r.version < w.version { // it was taken of other windows than this one
+			reserved = split{}
+		}
+		w.settle(t, r.at, reserved, r.counted.split(w.conf.Dim, &actual))
 	}
 	for d, n := range actual {
 		q.spent[d] += max(n-r.need[d], 0)

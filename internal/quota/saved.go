@@ -184,6 +184,11 @@ func (w *window) restore(t, at, wall int64, s *SavedWindow) {
 		w.tune(false)
 		w.bucket.refill(t, w.limit, w.span, w.top)
 	}
+	w.replay(t, wall, s)
+}
+
+// replay counts the slots of s where they belong in w.
+func (w *window) replay(t, wall int64, s *SavedWindow) {
 	for _, e := range s.Slots {
 		if w.aligned != nil {
 			w.aligned.restore(s.End-wall+e[0]*-w.span, e[1])

@@ -18,6 +18,7 @@ import (
 var (
 	ErrNotFound = task.ErrNotFound
 	ErrFull     = fmt.Errorf("%w: as many tasks are kept as may be", flow.ErrQueueFull)
+	ErrTenant   = fmt.Errorf("%w: as many tasks of this tenant wait as may", flow.ErrFlowFull)
 	ErrDraining = fmt.Errorf("%w: no new tasks", flow.ErrDraining)
 	ErrRevoked  = fmt.Errorf("%w: the task was canceled", flow.ErrCanceled)
 )
@@ -65,6 +66,7 @@ type Options struct {
 	Keep    time.Duration        // how long results are kept; 0 = 1 h
 	Max     int                  // tasks that wait, run or are kept; 0 = 100,000
 	Bytes   int64                // their bodies together; 0 = 1 GiB
+	Part    float64              // of Max and Bytes, that the unfinished tasks of one tenant may take; 0 = all
 }
 
 // Deps are what a runner works with.

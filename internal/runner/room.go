@@ -13,6 +13,9 @@ func (r *Runner) enter(e *entry) (before time.Time, err error) {
 	if r.draining {
 		return time.Time{}, ErrDraining
 	}
+	if !r.mayHoldLocked(e) {
+		return time.Time{}, ErrTenant
+	}
 	before, ok := r.makeRoomLocked(e)
 	if !ok {
 		return time.Time{}, ErrFull
@@ -21,11 +24,34 @@ func (r *Runner) enter(e *entry) (before time.Time, err error) {
 	return before, nil
 }
 
+// mayHoldLocked reports whether a tenant may have one task more: nobody's fill what is
+// there for all.
+func (r *Runner) mayHoldLocked(e *entry) bool {
+	if r.o.Part <= 0 {
+		return true
+	}
+	h := r.tenants[e.task.Flow.Tenant]
+	return float64(h.n) < float64(r.o.Max)*r.o.Part && float64(h.bytes+e.size) <= float64(r.o.Bytes)*r.o.Part
+}
+
+// holdLocked books what a tenant's task takes, or gives back.
+func (r *Runner) holdLocked(e *entry, n int) {
+	tenant := e.task.Flow.Tenant
+	h := r.tenants[tenant]
+	h.n, h.bytes = h.n+n, h.bytes+int64(n)*e.size
+	if h.n == 0 {
+		delete(r.tenants, tenant)
+		return
+	}
+	r.tenants[tenant] = h
+}
+
 // insertLocked books a task; its goroutine is counted from here on.
 func (r *Runner) insertLocked(e *entry) {
 	r.busy.Add(1)
 	r.live[e.id] = e
 	r.unfinished++
+	r.holdLocked(e, 1)
 	r.bytes += e.size
 	e.count = r.kindLocked(e.kind)
 	r.moveLocked(e, waiting)
@@ -50,6 +76,7 @@ func (r *Runner) withdraw(e *entry, cause error) {
 func (r *Runner) leaveLocked(e *entry) {
 	r.moveLocked(e, ended)
 	r.unfinished--
+	r.holdLocked(e, -1)
 	if r.unfinished == 0 && r.idle != nil {
 		close(r.idle)
 		r.idle = nil

@@ -37,11 +37,12 @@ type Runner struct {
 	closed     bool
 	live       map[string]*entry // the unfinished, and owed
 	unfinished int
-	idle       chan struct{} // closed when unfinished falls to 0; nil = nobody asked
-	kept       []end         // the earliest first
-	bytes      int64         // of live and kept
-	owed       []*entry      // have ended, and the store does not know
-	timer      *time.Timer   // of the next sweep
+	tenants    map[string]holding // what the unfinished of each take
+	idle       chan struct{}      // closed when unfinished falls to 0; nil = nobody asked
+	kept       []end              // the earliest first
+	bytes      int64              // of live and kept
+	owed       []*entry           // have ended, and the store does not know
+	timer      *time.Timer        // of the next sweep
 	armed      bool
 	phases     [phaseCount]int
 	kinds      map[string]*Count
@@ -51,6 +52,12 @@ type Runner struct {
 type end struct {
 	at   time.Time
 	size int64
+}
+
+// holding is what tasks take.
+type holding struct {
+	n     int
+	bytes int64
 }
 
 // New returns a runner without tasks.
@@ -64,7 +71,7 @@ func New(o Options, d Deps) (*Runner, error) {
 	}
 	r := &Runner{
 		store: d.Store, work: d.Work, log: d.Log, o: o,
-		live: make(map[string]*entry), kinds: make(map[string]*Count),
+		live: make(map[string]*entry), kinds: make(map[string]*Count), tenants: make(map[string]holding),
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)

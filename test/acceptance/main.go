@@ -1,30 +1,3 @@
-// Command acceptance decides whether the gateway keeps its promises in real
-// time: it starts judges (millrace sim), gateways (millrace serve) and users
-// (millrace load) as processes of their own, and compares what the users and
-// the judge saw with what was promised.
-//
-//	go run ./test/acceptance [-run REGEX] [-quick] [-parallel N] [-data DIR] [-keep DIR] [-list]
-//
-// Each case of the table has one or several legs. A leg is one judge, one
-// gateway in front of it (or none) and one load; it has free loopback ports and
-// a state folder of its own. One line is printed for each case that ends, then
-// a table of all in Markdown, then the counts. The exit status is 1 if a case
-// failed.
-//
-// Groups, by the beginning of the name:
-//
-//	straight    no gateway: the judge is strict enough to be worth asking
-//	users       60 s of 10 to 200 users: no error, no throttle, no extra attempt
-//	use         over quota for long: the binding limit is used, for every kind of window
-//	unknown     buckets of the judge that the gateway was not told
-//	greedy      what one user who asks for everything costs the others
-//	rude        users who leave, a provider that fails and hangs
-//	trace       a recorded hour at 20x: Azure's traces from -data, else fitted ones
-//
-// All cases are light but the traces, which run after the others, alone.
-// Figures that depend on chance have a fixed seed; what is left is the timing
-// of a busy machine, so that -parallel should not be raised far above what its
-// cores carry.
 package main
 
 import (
@@ -62,6 +35,9 @@ type settings struct {
 	data     string
 	list     bool
 	keep     string
+	long     bool  // the cases that run only when they are named, too
+	named    bool  // -run was given
+	requests int64 // of the case nonce
 }
 
 func parseFlags(args []string) (settings, error) {
@@ -73,15 +49,21 @@ func parseFlags(args []string) (settings, error) {
 	flags.StringVar(&s.data, "data", "", "folder of AzureLLMInferenceTrace_conv.csv and _code.csv")
 	flags.BoolVar(&s.list, "list", false, "list the cases and run none")
 	flags.StringVar(&s.keep, "keep", "", "folder in which reports and logs are kept")
+	flags.BoolVar(&s.long, "long", false, "the cases that take long, too; without it they run only where -run names them")
+	flags.Int64Var(&s.requests, "requests", 1_000_000, "requests of the case nonce")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
 	var err error
+	s.named = *only != ""
 	if s.only, err = regexp.Compile(*only); err != nil {
 		return s, fmt.Errorf("-run: %w", err)
 	}
 	if s.parallel < 1 {
 		return s, errors.New("-parallel: at least 1")
+	}
+	if s.requests < 1 {
+		return s, errors.New("-requests: at least 1")
 	}
 	return s, nil
 }
@@ -118,8 +100,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // selected are the cases to run, or to list.
 func selected(s settings, dir string, out io.Writer) ([]scenario, error) {
 	var cases []scenario
-	for _, c := range table(s.quick) {
-		if s.only.MatchString(c.name) {
+	for _, c := range append(table(s.quick), ownCases(s.requests)...) {
+		if s.only.MatchString(c.name) && (!c.long || s.long || s.named) {
 			cases = append(cases, c)
 		}
 	}

@@ -17,8 +17,8 @@ import (
 func TestTable(t *testing.T) {
 	for _, quick := range []bool{false, true} {
 		seen := map[string]bool{}
-		for _, c := range table(quick) {
-			if seen[c.name] || c.check == nil || len(c.legs) == 0 {
+		for _, c := range append(table(quick), ownCases(1_000_000)...) {
+			if seen[c.name] || (c.own == nil) == (c.check == nil || len(c.legs) == 0) {
 				t.Errorf("%s: named twice, unchecked or without a leg", c.name)
 			}
 			seen[c.name] = true
@@ -61,7 +61,7 @@ func checkGateway(t *testing.T, name string, l *leg) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, args := range [][]string{{"-run", "("}, {"-parallel", "0"}, {"-nothing"}} {
+	for _, args := range [][]string{{"-run", "("}, {"-parallel", "0"}, {"-requests", "0"}, {"-nothing"}} {
 		if _, err := parseFlags(args); err == nil {
 			t.Errorf("%v is accepted", args)
 		}
@@ -70,8 +70,36 @@ func TestFlags(t *testing.T) {
 	if err := run(t.Context(), []string{"-list", "-run", "^users/"}, &out); err != nil || strings.Count(out.String(), "\n") != 4 {
 		t.Errorf("-list -run ^users/: %v\n%s", err, &out)
 	}
+	for _, c := range []struct {
+		args []string
+		want bool
+	}{{nil, false}, {[]string{"-long"}, true}, {[]string{"-run", "^seeds/"}, true}} {
+		out.Reset()
+		if err := run(t.Context(), append([]string{"-list"}, c.args...), &out); err != nil || strings.Contains(out.String(), "seeds/200") != c.want {
+			t.Errorf("-list %v: %v\n%s", c.args, err, &out)
+		}
+	}
 	if err := run(t.Context(), []string{"-list", "-run", "^nothing$"}, &out); err == nil {
 		t.Error("a run of no case is accepted")
+	}
+}
+
+// TestAnnouncement: the server's own address is found, not one that its log named
+// before.
+func TestAnnouncement(t *testing.T) {
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	a := &announcement{log: log, found: make(chan string, 1)}
+	for _, part := range []string{`{"msg":"simulated on http://127.0.0.1:1/v1"}` + "\n", "millrace devel on http://127.0", ".0.1:23", "/v1\n"} {
+		if _, err := a.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-a.found; got != "http://127.0.0.1:23" {
+		t.Errorf("found %s", got)
 	}
 }
 

@@ -81,10 +81,12 @@ func (s *server) end() error {
 	return errors.Join(err, s.log.Close())
 }
 
-var address = regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`)
+// address is in the first line that a server writes for people; one of the log may
+// come before it, and name another's.
+var address = regexp.MustCompile(`(?m)^[^{\n][^\n]* on (http://127\.0\.0\.1:[0-9]+)`)
 
-// announcement passes output to the log and looks for the first address in it
-// that is the server's own: gateways name their upstreams only after that.
+// announcement passes output to the log and looks for the address in it that is
+// the server's own.
 type announcement struct {
 	mu    sync.Mutex
 	log   *os.File
@@ -99,9 +101,9 @@ func (a *announcement) Write(b []byte) (int, error) {
 	defer a.mu.Unlock()
 	if !a.done && len(a.head) < 16<<10 {
 		a.head = append(a.head, b...)
-		if at := address.FindIndex(a.head); at != nil && at[1] < len(a.head) {
+		if at := address.FindSubmatchIndex(a.head); at != nil && at[1] < len(a.head) {
 			a.done = true
-			a.found <- string(a.head[at[0]:at[1]])
+			a.found <- string(a.head[at[2]:at[3]])
 		}
 	}
 	return a.log.Write(b)

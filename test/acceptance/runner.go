@@ -67,9 +67,24 @@ func (r *runner) pool(ctx context.Context, cases []scenario, width int) {
 	group.Wait()
 }
 
-// one runs the legs of a case side by side and judges them.
+// one runs a case and judges it.
 func (r *runner) one(ctx context.Context, c *scenario) {
 	var v verdict
+	measure := r.legs
+	if c.own != nil {
+		measure = r.course
+	}
+	if err := measure(ctx, c, &v); err != nil {
+		v.fault("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended[c.name] = v
+	fmt.Fprintf(r.out, "%s %s: %s\n", v.word(), c.name, &v)
+}
+
+// legs runs the legs of a case side by side and judges them.
+func (r *runner) legs(ctx context.Context, c *scenario, v *verdict) error {
 	results := make([]result, len(c.legs))
 	faults := make([]error, len(c.legs))
 	var group sync.WaitGroup
@@ -78,17 +93,13 @@ func (r *runner) one(ctx context.Context, c *scenario) {
 	}
 	group.Wait()
 	if err := errors.Join(faults...); err != nil {
-		v.fault("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
-	} else {
-		c.check(&v, results)
-		for i := range results {
-			v.sound(&results[i])
-		}
+		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ended[c.name] = v
-	fmt.Fprintf(r.out, "%s %s: %s\n", v.word(), c.name, &v)
+	c.check(v, results)
+	for i := range results {
+		v.sound(&results[i])
+	}
+	return nil
 }
 
 func (v *verdict) word() string {

@@ -1,24 +1,28 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// scenario is one case: legs that run side by side, and what is asked of their
-// figures.
+// scenario is one case: legs that run side by side and what is asked of their
+// figures, or a course of its own.
 type scenario struct {
 	name  string
 	heavy bool // needs the machine for itself
+	long  bool // runs only when it is asked for
 	legs  []leg
 	check func(*verdict, []result) // gets one result for each leg, in their order
+	own   func(context.Context, *site, *verdict) error
+	takes time.Duration // about so long; of a case with a course of its own
 }
 
 // length is how long the case takes if nothing is left over at its end.
 func (c *scenario) length() time.Duration {
-	longest := time.Duration(0)
+	longest := c.takes
 	for i := range c.legs {
 		longest = max(longest, c.legs[i].demand.length())
 	}
