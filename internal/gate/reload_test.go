@@ -211,6 +211,45 @@ func TestI9Tenant(t *testing.T) {
 	w.want("a minute later", w.step(Event{}), second)
 }
 
+// TestI9TenantSettles: what a tenant's requests held of its limits comes back when they
+// end, and who waited for that runs at once.
+func TestI9TenantSettles(t *testing.T) {
+	o := single(0)
+	o.Tenants = []Tenant{{Name: "small", Seats: 1, Tokens: Rate{Max: 1500, Per: time.Minute}}}
+	w := newWorld(t, o)
+	small := Ask{Flow: flow.Key{Class: flow.Chat, Tenant: "small", User: "u"}, Size: llm.Size{TextBytes: 3200, MaxOutput: 1}}
+	first, _ := w.arrive(small)
+	second, got := w.arrive(small)
+	w.want("the tenant's seat is taken", got)
+	w.want("it comes back, and most of its tokens", w.settle(first), second)
+	w.step(Event{Kind: Settle, ID: second, Result: Result{Kind: llm.KindCanceled}})
+	third, got := w.arrive(small)
+	w.want("what was never sent is free", got, third)
+	w.settle(third)
+	if used, _ := w.gate.tenants["small"].quota.Seats(); used != 0 {
+		t.Errorf("%d of its seats are taken by nobody", used)
+	}
+}
+
+// TestI11RateChanges: a class whose rate changes remembers its starts.
+func TestI11RateChanges(t *testing.T) {
+	with := func(most int) Options {
+		o := single(0)
+		o.Classes = []Class{{Name: flow.Chat, Rate: Rate{Max: most, Per: time.Minute}}}
+		return o
+	}
+	w := newWorld(t, with(2))
+	w.arrive(Ask{Flow: user(flow.Chat, 1)})
+	w.arrive(Ask{Flow: user(flow.Chat, 1)})
+	third, got := w.arrive(Ask{Flow: user(flow.Chat, 1)})
+	w.want("beyond the rate", got)
+	fourth, _ := w.arrive(Ask{Flow: user(flow.Chat, 1)})
+	w.want("one more a minute", w.reconfigure(with(3)), third)
+	w.want("less again", w.reconfigure(with(2)))
+	w.now = w.now.Add(62 * time.Second)
+	w.want("when the minute has passed", w.step(Event{}), fourth)
+}
+
 // TestI10Tasks: the bound on tasks holds for tasks alone, and the next runs as soon
 // as one has ended.
 func TestI10Tasks(t *testing.T) {

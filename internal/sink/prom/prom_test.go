@@ -231,6 +231,14 @@ func TestI1NamesOfALaterConfiguration(t *testing.T) {
 		`millrace_attempts_total{kind="none",upstream="other"} 1`,
 		`millrace_attempts_total{kind="none",upstream="spare"} 1`,
 	)
+	s.Record(&event.Record{Key: flow.Key{Class: "batch"}, Outcome: flow.OutcomeServed, Attempts: 1}) // named before, and by no one since
+	s.Record(&event.Record{Key: flow.Key{Class: "stranger"}, Outcome: flow.OutcomeServed, Attempts: 1})
+	s.Attempt(&event.Attempt{Upstream: "main"})
+	has(t, page(t, s),
+		`millrace_requests_total{class="batch",outcome="served"} 1`,
+		`millrace_requests_total{class="other",outcome="served"} 1`,
+		`millrace_attempts_total{kind="none",upstream="main"} 1`,
+	)
 	if err := s.Name([]string{"\xff"}, nil); err == nil {
 		t.Error("a name that is no text is accepted")
 	}
