@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/test/acceptance/crowd"
@@ -32,10 +33,11 @@ tasks: {concurrency: 32, keep: 1m}
 limits: {connections_per_ip: 0, cache: 16MiB}
 keys:
 `, first, second)
+	var keys strings.Builder
 	for i := range crowd.Tenants {
-		text += fmt.Sprintf("  - {name: app%d, tenant: tenant%d, sha256: %s}\n", i, i, hashOf(crowd.Key(i)))
+		fmt.Fprintf(&keys, "  - {name: app%d, tenant: tenant%d, sha256: %s}\n", i, i, hashOf(crowd.Key(i)))
 	}
-	return text
+	return text + keys.String()
 }
 
 func nonceCourse(ctx context.Context, s *site, v *verdict, requests int64) error {

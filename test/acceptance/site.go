@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,8 +40,8 @@ func (r *runner) course(ctx context.Context, c *scenario, v *verdict) (err error
 		return err
 	}
 	defer func() {
-		for i := len(s.ends) - 1; i >= 0; i-- {
-			err = errors.Join(err, s.ends[i]())
+		for _, end := range slices.Backward(s.ends) {
+			err = errors.Join(err, end())
 		}
 	}()
 	return c.own(ctx, s, v)
