@@ -45,7 +45,7 @@ var Floors = []Floor{
 			{
 				"internal/quota", "internal/fairqueue", "internal/estimate",
 				"internal/breaker", "internal/backoff", "internal/event",
-				"internal/task", "internal/coalesce", "internal/respcache", "internal/field", "internal/peer", "internal/endpoint/repair",
+				"internal/task", "internal/coalesce", "internal/respcache", "internal/field", "internal/peer", "internal/load/arrival", "internal/endpoint/repair",
 			},
 			{"internal/gate"},
 			{"internal/ratelimit"},
@@ -74,7 +74,11 @@ var Floors = []Floor{
 	},
 	{
 		Name: edge, Does: "HTTP for programs, and the users of a load test",
-		Ranks:   [][]string{{"internal/gateway", "internal/endpoint", "internal/load"}},
+		Ranks: [][]string{
+			{"internal/load/gauge", "internal/load/wire"},
+			{"internal/gateway", "internal/endpoint", "internal/load"},
+			{"internal/load/verdict", "internal/load/view"},
+		},
 		Imports: []string{vocabulary, mechanism, control, execution},
 	},
 	{
@@ -101,6 +105,9 @@ var Floors = []Floor{
 // for the standard library, each with its reason.
 var vendorAllowed = map[string]map[string]string{
 	"internal/load": {
+		"github.com/HdrHistogram/hdrhistogram-go": "latency percentiles of fixed precision",
+	},
+	"internal/load/gauge": {
 		"github.com/HdrHistogram/hdrhistogram-go": "latency percentiles of fixed precision",
 	},
 }

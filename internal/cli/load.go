@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,21 +10,25 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/internal/load"
+	"github.com/millrace/millrace/internal/load/verdict"
+	"github.com/millrace/millrace/internal/load/view"
 )
 
 // loadFlags is what the command line says about the load.
 type loadFlags struct {
 	options     load.Options
-	limits      load.Limits
+	limits      verdict.Limits
 	targets     []string
+	judges      []string
+	mix         []string
+	stages      string
+	arrivals    string
 	keyFile     string
 	stream      bool
 	thinkDist   string
@@ -35,6 +40,8 @@ type loadFlags struct {
 	maxErrors   string
 	maxThrottle int64
 	json        bool
+	html        string
+	csv         string
 	quiet       bool
 }
 
@@ -46,13 +53,16 @@ func newLoadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Put users on an OpenAI-compatible endpoint and measure how they fare",
-		Long: "Put users on one or several OpenAI-compatible endpoints, one after the other, and report side by side:\n" +
+		Long: "Put users on one or several OpenAI-compatible endpoints, in turn or together, and report side by side:\n" +
 			"errors, latency, waits, fairness and, with a millrace simulator as the judge, how the quota was used.\n" +
-			"Users ask, wait, think and ask again (closed loop), or requests come at the times of a recorded trace.\n" +
+			"Users ask, wait, think and ask again (closed loop), or requests come at random times or those of a recorded\n" +
+			"trace, whatever became of the ones before (open loop). Latency counts from the moment a user meant to ask.\n" +
 			"Exits with an error when a limit below is breached. An interrupt ends the run with the report so far.",
 		Example: "  millrace load --users 40 --think 3s --tokens 6000 --duration 60s\n" +
 			"  millrace load --target straight=http://127.0.0.1:9090/v1 --target gateway=http://127.0.0.1:8080/v1 \\\n" +
 			"    --judge http://127.0.0.1:9090 --warmup 61s --duration 120s --check gateway --max-errors 0 --min-utilization 0.97\n" +
+			"  millrace load --stages 1m:50,5m:50,0s:100,2m:100 --session-turns 4 --html report.html --csv requests.csv\n" +
+			"  millrace load --arrivals 20/s --arrivals-cv 3 --mix /analyze_section:weight=3 --mix /chat:weight=7,tokens=500\n" +
 			"  millrace load --trace AzureLLMInferenceTrace_conv.csv --speed 20",
 		Args:         noArgs,
 		SilenceUsage: true,
@@ -60,231 +70,137 @@ func newLoadCommand() *cobra.Command {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			context.AfterFunc(ctx, stop) // a second signal kills
-			return f.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return f.run(ctx, cmd)
 		},
 	}
 	f.register(cmd)
 	return cmd
 }
 
-func (f *loadFlags) register(cmd *cobra.Command) {
-	fs, o := cmd.Flags(), &f.options
-	fs.SortFlags = false
-	fs.StringArrayVar(&f.targets, "target", []string{"http://127.0.0.1:8080/v1"}, "base URL to ask, or name=URL; repeatable, asked in turn")
-	fs.StringVar(&o.Model, "model", "gpt-4o-mini", "model name in the requests")
-	fs.StringVar(&o.Key, "key", "", "bearer token to send")
-	fs.StringVar(&f.keyFile, "key-file", "", "file that holds the bearer token, so that it is not seen in the process list")
-	fs.StringVar(&o.Class, "class", "", "Millrace-Class header to send")
-	fs.StringVar(&o.Judge, "judge", "", "base URL of the millrace simulator that keeps the books, such as http://127.0.0.1:9090")
-	fs.DurationVar(&o.Duration, "duration", 0, "measured time (default 60s; the whole trace; no end but --until-answers)")
-	fs.DurationVar(&o.WarmUp, "warmup", 0, "time before it that is not measured; the judge's books are reset after it")
-	fs.DurationVar(&o.Pause, "pause", 61*time.Second, "time between two targets, for the provider's windows to pass")
-	fs.DurationVar(&o.Grace, "grace", 5*time.Minute, "how long requests in flight may take after the end")
-	fs.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "the longest a request may take")
-	fs.IntVar(&o.UntilAnswers, "until-answers", 0, "end when every user has so many answers (0: only by --duration)")
-	fs.IntVar(&o.MaxInFlight, "max-in-flight", 0, "arrivals of a trace beyond are left out and counted (default 20000)")
-	fs.Uint64Var(&o.Seed, "seed", 1, "seed of everything random; the same seed asks the same")
-	f.registerUsers(cmd)
-	f.registerTrace(cmd)
-	f.registerLimits(cmd)
-}
-
-func (f *loadFlags) registerUsers(cmd *cobra.Command) {
-	fs, o := cmd.Flags(), &f.options
-	fs.IntVar(&o.Users, "users", 40, "closed-loop users")
-	fs.DurationVar(&o.Think, "think", 3*time.Second, "mean time between an answer and the user's next request")
-	fs.StringVar(&f.thinkDist, "think-dist", "exp", "distribution of the think time: exp or fixed")
-	fs.DurationVar(&o.Ramp, "ramp", 0, "users start at random within it (default the think time; negative: at once)")
-	fs.IntVar(&o.GreedyLoops, "greedy-user", 0, "user 0 runs so many loops without thinking")
-	fs.IntVar(&o.GreedyFactor, "greedy-factor", 1, "user 0 asks so many times as often")
-	fs.StringVar(&f.othersRate, "others-rate", "", "each user asks at most so often instead of thinking, such as 16/m (not --greedy-user's)")
-	fs.IntVar(&o.Tokens, "tokens", 6000, "mean prompt tokens of a request, four characters each")
-	fs.Float64Var(&o.TokensSigma, "tokens-sigma", 0, "spread of --tokens: standard deviation of its logarithm")
-	fs.IntVar(&o.MaxTokens, "max-tokens", 0, "max_tokens of the requests (0: not sent)")
-	fs.IntVar(&o.OutputTokens, "output-tokens", 0, "tokens a simulator is asked to answer with (0: its own choice)")
-	fs.BoolVar(&f.stream, "stream", false, "ask for streams")
-	fs.Float64Var(&o.StreamShare, "stream-share", 0, "share of the requests that ask for streams, 0 to 1")
-	m := &o.Mischief
-	fs.Float64Var(&m.Cancel, "cancel", 0, "share of requests that leave at a random moment")
-	fs.DurationVar(&m.CancelWithin, "cancel-within", 2*time.Second, "the moment lies within it")
-	fs.Float64Var(&m.Disconnect, "disconnect", 0, "share of requests that hang up before the last chunk")
-	fs.Float64Var(&m.Stall, "stall", 0, "share of requests that stop reading for a while")
-	fs.DurationVar(&m.StallFor, "stall-for", 5*time.Second, "the while")
-}
-
-func (f *loadFlags) registerTrace(cmd *cobra.Command) {
-	fs, o := cmd.Flags(), &f.options
-	fs.StringVar(&f.trace, "trace", "", "CSV file to replay: TIMESTAMP,ContextTokens,GeneratedTokens")
-	fs.StringVar(&f.preset, "preset", "", "replay a fitted trace instead: conv or code")
-	fs.StringVar(&f.rate, "rate", "", "mean arrivals of the preset, such as 328/m (default as recorded)")
-	fs.Float64Var(&o.Speed, "speed", 1, "how much faster than recorded")
-	fs.IntVar(&o.TraceUsers, "trace-users", 20, "users the arrivals are dealt to in turn")
-	fs.IntVar(&f.limitRows, "limit-rows", 0, "replay only so many (0: all)")
-}
-
-func (f *loadFlags) registerLimits(cmd *cobra.Command) {
-	fs, l := cmd.Flags(), &f.limits
-	fs.StringVar(&f.maxErrors, "max-errors", "1.0", "errors allowed: a count (0, 12) or a share (0.01, 1%); 1.0 allows all")
-	fs.Float64Var(&l.MinFairness, "min-fairness", 0, "least Jain index of the cost served per user")
-	fs.DurationVar(&l.MaxP95, "max-p95", 0, "highest p95 latency, of the others when one is greedy")
-	fs.Int64Var(&f.maxThrottle, "max-throttled", -1, "throttles allowed on the judge's books (-1: any)")
-	fs.Float64Var(&l.MinUtilization, "min-utilization", 0, "least use of the binding limit on the judge's books, 0 to 1")
-	fs.StringArrayVar(&l.Targets, "check", nil, "name of a target these hold for; repeatable (default: all)")
-	fs.BoolVar(&f.json, "json", false, "write the report as JSON")
-	fs.BoolVar(&f.quiet, "quiet", false, "show no progress")
-}
-
-func (f *loadFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
+func (f *loadFlags) run(ctx context.Context, cmd *cobra.Command) error {
 	if err := f.complete(); err != nil {
+		return &usageError{err}
+	}
+	files, err := f.open()
+	if err != nil {
 		return &usageError{err}
 	}
 	// The load shares the machine with what it measures, and holds little memory:
 	// let it collect less often than a server should.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	done := f.showProgress(stderr)
+	done := f.showProgress(cmd.ErrOrStderr())
 	report, err := load.Run(ctx, f.options)
 	done()
 	if report == nil {
-		return &usageError{err}
+		return &usageError{errors.Join(err, files.discard())}
 	}
+	report.Parameters = parameters(cmd)
 	if len(report.Targets) > 0 {
-		err = errors.Join(err, f.write(report, stdout))
+		err = errors.Join(err, f.write(report, cmd.OutOrStdout()))
 	}
-	return errors.Join(err, report.Check(f.limits))
+	return errors.Join(err, files.close(report), verdict.Check(report, f.limits))
 }
 
 func (f *loadFlags) write(report *load.Report, stdout io.Writer) error {
 	if !f.json {
-		return report.WriteText(stdout)
+		return view.WriteText(stdout, report)
 	}
 	encoder := json.NewEncoder(stdout)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(report)
 }
 
-// complete fills what flags say in words into the options.
-func (f *loadFlags) complete() error {
-	o := &f.options
+// loadFiles are the files a run writes. They are opened before it: an hour of load
+// must not end at a folder that is not there.
+type loadFiles struct {
+	html, csv *os.File
+	rows      *view.CSV
+}
+
+func (f *loadFlags) open() (files *loadFiles, err error) {
+	files = &loadFiles{}
+	if f.html != "" {
+		if files.html, err = os.Create(f.html); err != nil {
+			return nil, fmt.Errorf("--html: %w", err)
+		}
+	}
+	if f.csv != "" {
+		if files.csv, err = os.Create(f.csv); err != nil {
+			return nil, errors.Join(fmt.Errorf("--csv: %w", err), files.discard())
+		}
+		files.rows = view.NewCSV(files.csv)
+		f.options.Record = files.rows.Add
+	}
+	return files, nil
+}
+
+// close writes the report and what is left of the requests.
+func (l *loadFiles) close(report *load.Report) error {
 	var faults []error
-	note := func(err error) { faults = append(faults, err) }
-	for i, raw := range f.targets {
-		o.Targets = append(o.Targets, parseTarget(raw, i))
+	if l.rows != nil {
+		faults = append(faults, l.rows.Close(), l.csv.Close())
 	}
-	if f.stream && o.StreamShare == 0 {
-		o.StreamShare = 1
+	if l.html != nil {
+		w := bufio.NewWriter(l.html)
+		faults = append(faults, view.WriteHTML(w, report), w.Flush(), l.html.Close())
 	}
-	switch f.thinkDist {
-	case "exp":
-	case "fixed":
-		o.ThinkFixed = true
-	default:
-		note(fmt.Errorf("--think-dist %q: use exp or fixed", f.thinkDist))
-	}
-	var err error
-	if o.PacedRate, err = parseRate(f.othersRate); err != nil {
-		note(fmt.Errorf("--others-rate: %w", err))
-	}
-	note(f.completeKey())
-	note(f.completeLimits())
-	note(f.completeTrace())
 	return errors.Join(faults...)
 }
 
-func (f *loadFlags) completeKey() error {
-	if f.keyFile == "" {
-		return nil
+// discard removes files of a run that never began.
+func (l *loadFiles) discard() error {
+	var faults []error
+	for _, file := range []*os.File{l.html, l.csv} {
+		if file == nil {
+			continue
+		}
+		faults = append(faults, file.Close())
+		if info, err := os.Lstat(file.Name()); err == nil && info.Mode().IsRegular() {
+			faults = append(faults, os.Remove(file.Name()))
+		}
 	}
-	if f.options.Key != "" {
-		return errors.New("--key and --key-file exclude each other: choose one")
-	}
-	key, err := os.ReadFile(f.keyFile)
-	if err != nil {
-		return fmt.Errorf("--key-file: %w", err)
-	}
-	if f.options.Key = strings.TrimSpace(string(key)); f.options.Key == "" {
-		return fmt.Errorf("--key-file: %s is empty", f.keyFile)
-	}
-	return nil
+	return errors.Join(faults...)
 }
 
-func (f *loadFlags) completeLimits() error {
-	allowed, err := load.ParseAllowance(f.maxErrors)
-	if err != nil {
-		return fmt.Errorf("--max-errors: %w", err)
-	}
-	if !allowed.IsShare || allowed.Share < 1 {
-		f.limits.MaxErrors = &allowed
-	}
-	if f.maxThrottle >= 0 {
-		f.limits.MaxThrottled = &f.maxThrottle
-	}
-	if f.options.Judge == "" && (f.maxThrottle >= 0 || f.limits.MinUtilization > 0) {
-		return errors.New("--max-throttled and --min-utilization are read from the judge's books: name it with --judge")
-	}
-	return nil
+// told are the flags that the report tells: none that holds a secret, and none
+// that only says where the report goes.
+var told = []string{
+	"target", "together", "model", "class", "judge", "duration", "warmup", "pause", "grace", "timeout", "until-answers", "max-in-flight",
+	"seed", "speed", "users", "think", "think-dist", "ramp", "greedy-user", "greedy-factor", "others-rate", "tokens", "tokens-sigma",
+	"max-tokens", "output-tokens", "stream", "stream-share", "cancel", "cancel-within", "disconnect", "stall", "stall-for", "stages",
+	"arrivals", "arrivals-cv", "session-turns", "session-pause", "mix", "trace", "preset", "rate", "trace-users", "limit-rows",
+	"max-errors", "min-fairness", "max-p95", "max-throttled", "min-utilization", "check",
 }
 
-func (f *loadFlags) completeTrace() error {
-	o := &f.options
-	switch {
-	case f.trace != "" && f.preset != "":
-		return errors.New("--trace and --preset exclude each other: choose one")
-	case f.trace != "":
-		rows, err := load.ReadTrace(f.trace, f.limitRows)
-		o.Trace = rows
-		return err
-	case f.preset == "":
-		return nil
+// parameters are the flags as they were.
+func parameters(cmd *cobra.Command) []load.Parameter {
+	var all []load.Parameter
+	for _, name := range told {
+		if flag := cmd.Flags().Lookup(name); flag != nil {
+			all = append(all, load.Parameter{Name: "--" + name, Value: flag.Value.String(), Default: !flag.Changed})
+		}
 	}
-	rate, err := parseRate(f.rate)
-	if err != nil {
-		return fmt.Errorf("--rate: %w", err)
-	}
-	span := o.WarmUp + o.Duration
-	if o.Duration == 0 {
-		span += time.Minute
-	}
-	o.Trace, err = load.Synthesize(load.Preset(f.preset), rate, time.Duration(float64(span)*o.Speed), f.limitRows, o.Seed)
-	return err
+	return all
 }
 
-// parseTarget reads URL or name=URL.
-func parseTarget(raw string, i int) load.Target {
-	name, url, found := strings.Cut(raw, "=")
-	if found && !strings.Contains(name, "/") {
-		return load.Target{Name: name, URL: url}
-	}
-	return load.Target{Name: "target" + strings.TrimPrefix(strconv.Itoa(i+1), "1"), URL: raw}
-}
-
-// parseRate reads a number per second, minute or hour, such as 16/m, into one
-// per second; nothing is 0.
-func parseRate(s string) (float64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	number, unit, _ := strings.Cut(s, "/")
-	per, known := map[string]float64{"s": 1, "m": 60, "h": 3600}[unit]
-	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !known || !(n > 0 && n < 1e9) {
-		return 0, fmt.Errorf("%q is no rate: write a number above 0 per s, m or h, such as 16/m", s)
-	}
-	return n / per, nil
-}
-
-// showProgress sends the progress of the run to w: one line redrawn each second
-// on a terminal, else one every few seconds. The returned function ends it.
+// showProgress sends the progress of the run to w: a table drawn again each second
+// on a terminal, else a line every few seconds. The returned function ends it.
 func (f *loadFlags) showProgress(w io.Writer) (done func()) {
 	if f.quiet {
 		return func() {}
 	}
 	if !isTerminal(w) {
 		f.options.ProgressEvery = progressPlain
-		f.options.Progress = func(s load.Snapshot) { _, _ = fmt.Fprintln(w, s.Line()) }
+		f.options.Progress = func(s load.Snapshot) { _, _ = fmt.Fprintln(w, view.Line(s)) }
 		return func() {}
 	}
-	f.options.Progress = func(s load.Snapshot) { _, _ = fmt.Fprintf(w, "\r\x1b[K%.120s", s.Line()) }
-	return func() { _, _ = fmt.Fprint(w, "\r\x1b[K") }
+	names := make([]string, len(f.options.Targets))
+	for i, t := range f.options.Targets {
+		names[i] = t.Name
+	}
+	live := view.NewLive(w, names...)
+	f.options.Progress = live.Show
+	return live.Close
 }
 
 func isTerminal(w io.Writer) bool {

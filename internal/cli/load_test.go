@@ -11,11 +11,18 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
 	"github.com/millrace/millrace/internal/load"
+	"github.com/millrace/millrace/internal/load/arrival"
+	"github.com/millrace/millrace/internal/load/verdict"
 )
 
 // loadEndpoint answers every chat request with the status.
@@ -80,7 +87,7 @@ func TestLoadReportsAsJSON(t *testing.T) {
 func TestLoadExitsOnBreach(t *testing.T) {
 	url := loadEndpoint(t, http.StatusInternalServerError)
 	out, _, err := runLoad(t, "--target", url+"/v1", "--users", "1", "--think", "0", "--tokens", "8", "--duration", "50ms", "--key", "sk-1", "--max-errors", "0.5")
-	if !errors.Is(err, load.ErrBreach) || !strings.Contains(err.Error(), "breach: target: ") || !strings.Contains(err.Error(), "above 0.5") {
+	if !errors.Is(err, verdict.ErrBreach) || !strings.Contains(err.Error(), "breach: target: ") || !strings.Contains(err.Error(), "above 0.5") {
 		t.Errorf("error %v, want a breach", err)
 	}
 	if !strings.Contains(out, "  500") || !strings.Contains(out, "generator: CPU") {
@@ -165,9 +172,17 @@ func TestLoadFlagFaults(t *testing.T) {
 		"users: 0":            {"--users", "0"},
 		"unknown flag: --yes": {"--yes"},
 		"stray":               {"stray"},
+		"--arrivals":          {"--arrivals", "5"},
+		"--stages: stage 1":   {"--stages", "20"},
+		"no number of users":  {"--stages", "1s:x"},
+		"weight \"no\"":       {"--mix", "/chat:weight=no"},
+		"none of weight=":     {"--mix", "/chat:size=3"},
+		"tokens \"x\"":        {"--mix", "/chat:tokens=x"},
+		"is called b":         {"--judge", "b=http://x"},
+		"--html: open":        {"--html", filepath.Join(t.TempDir(), "absent", "r.html")},
 	} {
 		out, _, err := runLoad(t, args...)
-		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, load.ErrBreach) || out != "" {
+		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, verdict.ErrBreach) || out != "" {
 			t.Errorf("%v: error %v, output %q; want %q", args, err, out, want)
 		}
 	}
@@ -185,5 +200,84 @@ func TestParseTarget(t *testing.T) {
 	}
 	if got := parseTarget("http://a/v1", 1).Name; got != "target2" {
 		t.Errorf("the second is called %s", got)
+	}
+}
+
+func TestLoadWritesFiles(t *testing.T) {
+	url, dir := loadEndpoint(t, http.StatusOK), t.TempDir()
+	page, requests := filepath.Join(dir, "r.html"), filepath.Join(dir, "r.csv")
+	_, _, err := runLoad(t, "--target", url+"/v1", "--key", "sk-1", "--arrivals", "200/s", "--arrivals-cv", "2", "--tokens", "8",
+		"--session-turns", "2", "--think", "1ms", "--mix", "/v1/chat/completions:weight=2,class=batch,tokens=9", "--duration", "300ms",
+		"--html", page, "--csv", requests, "--max-errors", "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	html, err := os.ReadFile(page)
+	if err != nil || !strings.Contains(string(html), `<th scope="row">--session-turns</th><td>2</td>`) || strings.Contains(string(html), "sk-1") {
+		t.Errorf("the page lacks the parameters or tells the key: %v", err)
+	}
+	lines, err := os.ReadFile(requests)
+	if n := strings.Count(string(lines), "\n"); err != nil || n < 20 || strings.Count(string(lines), ",/v1/chat/completions,batch,") != n-1 {
+		t.Errorf("%d lines of requests, %v", n, err)
+	}
+}
+
+func TestLoadThatNeverBeganLeavesNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	_, _, err := runLoad(t, "--target", "nonsense", "--html", filepath.Join(dir, "r.html"), "--csv", filepath.Join(dir, "r.csv"))
+	left, _ := os.ReadDir(dir)
+	if err == nil || len(left) != 0 {
+		t.Errorf("error %v, left %v", err, left)
+	}
+	_, _, err = runLoad(t, "--html", filepath.Join(dir, "r.html"), "--csv", filepath.Join(dir, "absent", "r.csv"))
+	left, _ = os.ReadDir(dir)
+	if err == nil || !strings.Contains(err.Error(), "--csv: ") || len(left) != 0 {
+		t.Errorf("error %v, left %v", err, left)
+	}
+}
+
+func TestLoadFlagsInWords(t *testing.T) {
+	f := &loadFlags{}
+	f.register(&cobra.Command{})
+	f.maxErrors, f.thinkDist = "1.0", "exp"
+	f.targets = []string{"a=http://a/v1", "b=http://b/v1"}
+	f.judges = []string{"http://j", "b=http://k"}
+	f.stages, f.mix = "30s:20,0s:5", []string{"/chat", "/analyze_section:weight=2.5,class=analysis,tokens=700"}
+	if err := f.complete(); err != nil {
+		t.Fatal(err)
+	}
+	o := f.options
+	if o.Judge != "http://j" || o.Targets[0].Judge != "" || o.Targets[1].Judge != "http://k" {
+		t.Errorf("judges %q, %+v", o.Judge, o.Targets)
+	}
+	if diff := cmp.Diff([]load.Part{{Path: "/chat"}, {Path: "/analyze_section", Weight: 2.5, Class: "analysis", Tokens: 700}}, o.Mix); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]arrival.Stage{{Over: 30 * time.Second, To: 20}, {To: 5}}, o.UserStages); diff != "" || o.RateStages != nil {
+		t.Error(diff)
+	}
+	f = &loadFlags{stages: "1m:60/m,10s:0/s", arrivals: "120/m", maxErrors: "0", thinkDist: "exp", maxThrottle: -1}
+	if err := f.complete(); err != nil || f.options.Arrivals != 2 {
+		t.Fatalf("arrivals %v, %v", f.options.Arrivals, err)
+	}
+	if diff := cmp.Diff([]arrival.Stage{{Over: time.Minute, To: 1}, {Over: 10 * time.Second}}, f.options.RateStages); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Every flag is either told in the report or left out for a reason.
+func TestLoadTellsItsFlags(t *testing.T) {
+	untold := []string{"key", "key-file", "help", "html", "csv", "interval", "json", "quiet"}
+	cmd := newLoadCommand()
+	cmd.InitDefaultHelpFlag()
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-h, )?--([a-z0-9-]+)`).FindAllStringSubmatch(cmd.LocalFlags().FlagUsages(), -1) {
+		if slices.Contains(told, m[1]) == slices.Contains(untold, m[1]) {
+			t.Errorf("--%s must be either told or untold", m[1])
+		}
+	}
+	for _, name := range told {
+		if cmd.Flags().Lookup(name) == nil {
+			t.Errorf("--%s is no flag", name)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"bufio"
 	"io"
 	"net/http"
 	"strings"
@@ -23,23 +22,6 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-func BenchmarkStream(b *testing.B) {
-	chunk := `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}],"usage":null}` + "\n\n"
-	text := strings.Repeat(chunk, 100) + "data: [DONE]\n\n"
-	lines := bufio.NewReaderSize(nil, lineSize)
-	b.ReportAllocs()
-	for b.Loop() {
-		var t tally
-		lines.Reset(strings.NewReader(text))
-		for !t.done {
-			if _, err := t.next(lines); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/chunk")
-}
-
 // canned answers without a network.
 type canned struct{}
 
@@ -51,7 +33,7 @@ func (canned) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // Everything but net/http: drawing, building, reading, counting.
 func BenchmarkAsk(b *testing.B) {
-	o := Options{Users: 1, Model: "m", Tokens: 6000, Targets: []Target{{"t", "http://127.0.0.1/v1"}}}.withDefaults()
+	o := Options{Users: 1, Model: "m", Tokens: 6000, Targets: []Target{{Name: "t", URL: "http://127.0.0.1/v1"}}}.withDefaults()
 	c, err := newComposer(&o, o.Targets[0], lorem(6000))
 	if err != nil {
 		b.Fatal(err)

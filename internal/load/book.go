@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/millrace/millrace/internal/load/gauge"
 )
 
-// Classes and samples beyond these bounds are put under one name or dropped:
+// Classes, labels and samples beyond these bounds are put under one name or dropped:
 // they come from the target.
 const (
 	maxClasses = 32
@@ -30,25 +30,39 @@ type book struct {
 	behind   time.Duration // the largest delay between an intended start and the sending
 	count    counts
 	errors   map[string]int64
+	statuses map[string]int64 // of all that ended with one, errors or not
 	samples  map[string]string
-	users    []UserResult
-	classes  map[string]*hdrhistogram.Histogram
-	latency  *hdrhistogram.Histogram
-	first    *hdrhistogram.Histogram
-	wait     *hdrhistogram.Histogram
-	others   *hdrhistogram.Histogram
-	hog      *hdrhistogram.Histogram
-	recent   *hdrhistogram.Histogram // since the last snapshot, warm-up included
-	shown    counts                  // at the last snapshot
+	users    []userBook
+	classes  map[string]*spread
+	paths    map[string]*gauge.Histogram // latency by path; nil without a mix
+	parts    []Part
+	latency  *gauge.Histogram
+	first    *gauge.Histogram
+	wait     *gauge.Histogram
+	others   *gauge.Histogram
+	hog      *gauge.Histogram
+	recent   *gauge.Histogram // since the last snapshot, warm-up included
+	waiting  *gauge.Histogram // likewise, the waits told
+	shown    counts           // at the last snapshot
+	series   *gauge.Series
 }
+
+// userBook is what one user got.
+type userBook struct {
+	UserResult
+	latency, wait gauge.Sketch
+}
+
+// spread is what one class got.
+type spread struct{ latency, wait *gauge.Histogram }
 
 // counts are the buckets of I1 and what was counted beside them.
 type counts struct {
 	started, warmUp, unsent                                       int64
 	answered, failed, canceled, disconnected, stalled, unfinished int64
 	failedBehaved                                                 int64 // errors of requests that were not drawn to misbehave
-	recent                                                        int64 // answered, warm-up included
-	streams, cut, comments                                        int64
+	recent, recentErrors                                          int64 // answered and failed, warm-up included
+	streams, cut, comments, tasks                                 int64
 	prompt, completion, cost, estimated                           int64
 	told, attempts                                                int64 // answers that told their attempts; the attempts of all that told
 }
@@ -56,12 +70,19 @@ type counts struct {
 func newBook(o *Options, from time.Time, onEnough func()) *book {
 	b := &book{
 		from: from, key: o.Key, until: o.UntilAnswers, onEnough: onEnough, lacking: o.Users,
-		greedy:  o.Trace == nil && (o.GreedyLoops > 0 || o.GreedyFactor > 1),
-		errors:  map[string]int64{},
-		samples: map[string]string{},
-		users:   make([]UserResult, o.Users),
-		classes: map[string]*hdrhistogram.Histogram{},
-		latency: histogram(), first: histogram(), wait: histogram(), others: histogram(), hog: histogram(), recent: histogram(),
+		greedy:   !o.open() && (o.GreedyLoops > 0 || o.GreedyFactor > 1),
+		errors:   map[string]int64{},
+		statuses: map[string]int64{},
+		samples:  map[string]string{},
+		users:    make([]userBook, o.Users),
+		classes:  map[string]*spread{},
+		paths:    map[string]*gauge.Histogram{},
+		latency:  gauge.NewHistogram(), first: gauge.NewHistogram(), wait: gauge.NewHistogram(),
+		others: gauge.NewHistogram(), hog: gauge.NewHistogram(), recent: gauge.NewHistogram(), waiting: gauge.NewHistogram(),
+		series: gauge.NewSeries(time.Now(), o.interval()),
+	}
+	if len(o.Mix) > 0 {
+		b.parts = o.mix()
 	}
 	for i := range b.users {
 		b.users[i].User = userName(i)
@@ -69,20 +90,13 @@ func newBook(o *Options, from time.Time, onEnough func()) *book {
 	return b
 }
 
-// histogram holds durations in microseconds up to two hours.
-func histogram() *hdrhistogram.Histogram {
-	return hdrhistogram.New(1, int64(2*time.Hour/time.Microsecond), 3)
-}
-
-func observe(h *hdrhistogram.Histogram, d time.Duration) {
-	_ = h.RecordValue(min(max(d.Microseconds(), 0), h.HighestTrackableValue())) // within its range: it cannot fail
-}
-
 // begin counts a request that is about to be sent.
 func (b *book) begin(intended time.Time) {
-	behind := time.Since(intended)
+	now := time.Now()
+	behind := now.Sub(intended)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.series.Start(now)
 	b.count.started++
 	b.inFlight++
 	b.behind = max(b.behind, behind)
@@ -105,19 +119,40 @@ func (b *book) end(o *outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.inFlight--
-	if o.bucket == answered {
+	took := o.end.Sub(o.intended)
+	b.series.End(time.Now(), gauge.Ended{
+		Answered: o.bucket == answered, Error: o.bucket == failed, Latency: took, Wait: o.wait, Tokens: o.cost,
+	})
+	switch o.bucket {
+	case answered:
 		b.count.recent++
-		observe(b.recent, o.end.Sub(o.intended))
+		b.recent.Observe(took)
+	case failed:
+		b.count.recentErrors++
+	case canceled, disconnected, stalled, unfinished, unsent:
+	}
+	if o.wait >= 0 {
+		b.waiting.Observe(o.wait)
 	}
 	if o.intended.Before(b.from) {
 		b.count.warmUp++
 		return
 	}
 	b.countBucket(o)
-	b.count.comments += o.tally.comments
+	b.count.comments += o.tally.Comments
 	b.count.attempts += int64(max(o.attempts, 0))
-	if o.wait >= 0 {
-		observe(b.wait, o.wait)
+	b.countWait(o)
+}
+
+// countWait counts what was told of the queue, however the request ended.
+func (b *book) countWait(o *outcome) {
+	if o.wait < 0 {
+		return
+	}
+	b.wait.Observe(o.wait)
+	b.users[o.user].wait.Observe(o.wait)
+	if o.class != "" {
+		b.class(o.class).wait.Observe(o.wait)
 	}
 }
 
@@ -137,22 +172,37 @@ func (b *book) countBucket(o *outcome) {
 		b.count.stalled++
 	case unfinished:
 		b.count.unfinished++
+	case unsent: // counted by skip, and never here
+	}
+	if o.label != "" {
+		increase(b.statuses, o.label)
 	}
 }
 
 func (b *book) countAnswer(o *outcome) {
 	c := &b.count
 	took := o.end.Sub(o.intended)
-	observe(b.latency, took)
-	observe(b.first, o.first.Sub(o.intended))
+	b.latency.Observe(took)
+	b.first.Observe(o.first.Sub(o.intended))
 	switch {
 	case b.greedy && o.user == 0:
-		observe(b.hog, took)
+		b.hog.Observe(took)
 	case b.greedy:
-		observe(b.others, took)
+		b.others.Observe(took)
 	}
 	if o.class != "" {
-		observe(b.classHistogram(o.class), took)
+		b.class(o.class).latency.Observe(took)
+	}
+	if b.parts != nil {
+		path := b.parts[o.part].Path
+		if b.paths[path] == nil {
+			b.paths[path] = gauge.NewHistogram()
+		}
+		b.paths[path].Observe(took)
+	}
+	b.users[o.user].latency.Observe(took)
+	if o.task {
+		c.tasks++
 	}
 	if o.stream {
 		c.streams++
@@ -160,23 +210,23 @@ func (b *book) countAnswer(o *outcome) {
 	if o.attempts > 0 {
 		c.told++
 	}
-	c.prompt += o.tally.prompt
-	c.completion += o.tally.completion
+	c.prompt += o.tally.Prompt
+	c.completion += o.tally.Completion
 	c.cost += o.cost
-	if !o.tally.hasUsage {
+	if !o.tally.HasUsage {
 		c.estimated++
 	}
 	b.countUser(o)
 }
 
-func (b *book) classHistogram(class string) *hdrhistogram.Histogram {
-	if b.classes[class] == nil && len(b.classes) >= maxClasses {
-		class = otherClass
+func (b *book) class(name string) *spread {
+	if b.classes[name] == nil && len(b.classes) >= maxClasses {
+		name = otherClass
 	}
-	if b.classes[class] == nil {
-		b.classes[class] = histogram()
+	if b.classes[name] == nil {
+		b.classes[name] = &spread{gauge.NewHistogram(), gauge.NewHistogram()}
 	}
-	return b.classes[class]
+	return b.classes[name]
 }
 
 func (b *book) countUser(o *outcome) {
@@ -193,20 +243,26 @@ func (b *book) countUser(o *outcome) {
 func (b *book) countError(o *outcome) {
 	b.count.failed++
 	b.users[o.user].Errors++
-	if o.drawn == behave {
+	if o.mischief == behave {
 		b.count.failedBehaved++
 	}
 	if o.label == labelCut {
 		b.count.cut++
 	}
-	label := o.label
-	if _, known := b.errors[label]; !known && len(b.errors) >= maxLabels {
+	label := increase(b.errors, o.label)
+	if _, known := b.samples[label]; !known && o.tally.Sample != "" {
+		b.samples[label] = b.redact(o.tally.Sample)
+	}
+}
+
+// increase counts a label that the target may have invented, and returns the one
+// it was counted under.
+func increase(counts map[string]int64, label string) string {
+	if _, known := counts[label]; !known && len(counts) >= maxLabels {
 		label = labelOther
 	}
-	b.errors[label]++
-	if _, known := b.samples[label]; !known && o.tally.sample != "" {
-		b.samples[label] = b.redact(o.tally.sample)
-	}
+	counts[label]++
+	return label
 }
 
 // redact keeps the key out of a sample. A sample is a prefix of what the target
@@ -228,22 +284,26 @@ func (b *book) redact(sample string) string {
 type Snapshot struct {
 	Target   string
 	Elapsed  time.Duration // since the target is asked, warm-up included
+	Of       time.Duration // how long it is to be asked, warm-up included
 	WarmUp   bool          // the warm-up is not over
 	InFlight int
 	Answered int64            // since the warm-up
 	Errors   map[string]int64 // by status or kind, since the warm-up
 	P50, P95 time.Duration    // of the answers since the last snapshot
+	Wait     time.Duration    // p95 of the waits told since the last snapshot
 	Rate     float64          // answers per second since the last snapshot
+	Failing  float64          // errors per second since the last snapshot
 }
 
 func (b *book) snapshot(since time.Duration) Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := Snapshot{InFlight: b.inFlight, Answered: b.count.answered, Errors: maps.Clone(b.errors), WarmUp: time.Now().Before(b.from)}
-	s.P50 = time.Duration(b.recent.ValueAtQuantile(50)) * time.Microsecond
-	s.P95 = time.Duration(b.recent.ValueAtQuantile(95)) * time.Microsecond
+	s.P50, s.P95, s.Wait = b.recent.Quantile(50), b.recent.Quantile(95), b.waiting.Quantile(95)
 	s.Rate = float64(b.count.recent-b.shown.recent) / since.Seconds()
+	s.Failing = float64(b.count.recentErrors-b.shown.recentErrors) / since.Seconds()
 	b.shown = b.count
 	b.recent.Reset()
+	b.waiting.Reset()
 	return s
 }

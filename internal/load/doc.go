@@ -3,15 +3,21 @@
 //
 // # Model
 //
-// A run asks one target after another for the same requests, and sets the
-// results side by side. Requests come from one of two generators:
+// A run asks its targets for the same requests, in turn or at the same time, and
+// sets the results side by side. Requests come from one of two generators:
 //
-//   - Closed loop: U users; each asks, waits for the answer, thinks, asks again.
-//     The demand falls when answers slow down, as that of people does. User 0 may
-//     be greedy: several loops at once, with or without thinking. The others may be
-//     paced, so that what they suffer from him can be compared with a run without.
-//   - Open loop: arrivals at the times of a recorded or fitted trace, divided by a
-//     speed, whatever the target does.
+//   - Closed loop: U users, or as many as stages say at the time; each asks, waits
+//     for the answer, thinks, asks again. The demand falls when answers slow down,
+//     as that of people does. User 0 may be greedy: several loops at once, with or
+//     without thinking. The others may be paced, so that what they suffer from him
+//     can be compared with a run without.
+//   - Open loop: arrivals at random times (package arrival), or at those of a
+//     recorded or fitted trace, whatever the target does.
+//
+// Several requests can make a conversation, each sent with the ones before it. A
+// mix draws for each conversation which endpoint it asks: the OpenAI API, or one of
+// an application, whose tasks are followed to their end. Speed hastens all
+// that users do, for targets whose own times and quotas were scaled likewise.
 //
 // The intended start of a request is when its user meant to ask: the end of the
 // think time, or the trace's own time. A generator that is late does not hide
@@ -40,6 +46,8 @@
 //	I5  Nothing started by Run outlives it.
 //	I6  A stream is answered only if its end marker arrived; one that ends
 //	    without is cut, however politely the connection was closed.
+//	I7  Every request is recorded once with the start that was intended, also one
+//	    that was never sent.
 //
 // # Concurrency
 //
@@ -58,6 +66,9 @@
 // bounded; the key appears in no report.
 //
 // # Not here
+//
+// Arrivals are in arrival, percentiles in gauge, the bytes of an answer in wire,
+// how it all looks in view, and whether it is good in verdict.
 //
 // Retries: a request is sent once, so that an error is seen as the error it is.
 // (A connection that the server had closed before anything was written is

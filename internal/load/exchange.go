@@ -10,6 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+
+	"github.com/millrace/millrace/internal/load/wire"
 )
 
 // bucket is how a started request ended. Each ends in exactly one.
@@ -22,6 +25,7 @@ const (
 	disconnected        // we hung up, as drawn
 	stalled             // we stopped reading, as drawn, however it ended after that
 	unfinished          // the run was over
+	unsent              // never started: too many were in flight
 )
 
 // Why we end a request ourselves.
@@ -47,25 +51,26 @@ const (
 
 // outcome is what became of one request.
 type outcome struct {
-	user     int
-	drawn    mischief
+	plan
 	bucket   bucket
 	label    string // status, or one of the labels
 	class    string // Millrace-Class of the answer
 	stream   bool   // the answer was a stream
+	task     bool   // the answer was that of a task
 	intended time.Time
+	sent     time.Time
 	first    time.Time // first byte of the answer itself; zero if none came
 	end      time.Time
 	wait     time.Duration // as told by the gateway; negative when it told none
 	attempts int           // as told by the gateway; 0 when it told none
 	cost     int64
-	tally    tally
+	tally    wire.Tally
 }
 
 // exchange sends one request and reads its answer to the end, whatever end that
 // is. It returns when nothing of the request is left.
 func (r *run) exchange(ctx context.Context, p plan, intended time.Time) outcome {
-	o := outcome{user: p.user, drawn: p.mischief, intended: intended, wait: -1}
+	o := outcome{plan: p, intended: intended, sent: time.Now(), wait: -1}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errSpent)
 	defer time.AfterFunc(r.options.Timeout, func() { cancel(errTimedOut) }).Stop()
@@ -79,7 +84,7 @@ func (r *run) exchange(ctx context.Context, p plan, intended time.Time) outcome 
 	}
 	defer func() { _ = resp.Body.Close() }()
 	o.readHeader(resp)
-	x := exchange{options: r.options, plan: p, out: &o, cancel: cancel}
+	x := exchange{run: r, options: r.options, plan: p, out: &o, cancel: cancel}
 	x.read(ctx, resp)
 	return o
 }
@@ -87,11 +92,22 @@ func (r *run) exchange(ctx context.Context, p plan, intended time.Time) outcome 
 // readHeader notes what the gateway tells.
 func (o *outcome) readHeader(resp *http.Response) {
 	o.label = strconv.Itoa(resp.StatusCode)
-	o.class = resp.Header.Get("Millrace-Class")
+	o.class = className(resp.Header.Get("Millrace-Class"))
 	o.attempts, _ = strconv.Atoi(resp.Header.Get("Millrace-Attempts"))
 	if ms, err := strconv.ParseFloat(resp.Header.Get("Millrace-Queue-Wait-Ms"), 64); err == nil && ms >= 0 && ms < 1e9 {
 		o.wait = time.Duration(ms * float64(time.Millisecond))
 	}
+}
+
+// className is a class as reports show it: what no class is called is another's.
+func className(told string) string {
+	foreign := strings.ContainsFunc(told, func(c rune) bool {
+		return c != '-' && c != '_' && c != '.' && !(c < 0x80 && (unicode.IsLetter(c) || unicode.IsDigit(c)))
+	})
+	if foreign || len(told) > 64 {
+		return otherClass
+	}
+	return told
 }
 
 // finish ends the request now.
@@ -124,7 +140,7 @@ func errorLabel(err error, atEOF string) string {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return atEOF
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, wire.ErrTooLarge):
 		return labelFormat
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return labelRefused
@@ -140,6 +156,7 @@ func errorLabel(err error, atEOF string) string {
 
 // exchange is the reading half of one request.
 type exchange struct {
+	run     *run
 	options *Options
 	plan    plan
 	out     *outcome
@@ -149,12 +166,17 @@ type exchange struct {
 func (x *exchange) read(ctx context.Context, resp *http.Response) {
 	o := x.out
 	if resp.StatusCode != http.StatusOK {
-		o.tally.readSample(resp.Body)
+		o.tally.ReadSample(resp.Body)
 		if ctx.Err() != nil {
 			o.fail(ctx, ctx.Err(), labelEOF)
 			return
 		}
 		o.finish(failed, o.label)
+		return
+	}
+	if !x.run.composer.routes[x.plan.part].part.chat() {
+		x.readEndpoint(ctx, resp.Body)
+		o.cost = o.tally.Cost(x.plan.size(x.options))
 		return
 	}
 	o.stream = strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
@@ -166,7 +188,7 @@ func (x *exchange) read(ctx context.Context, resp *http.Response) {
 	default:
 		x.readJSON(ctx, resp.Body)
 	}
-	o.cost = o.tally.cost(x.plan.tokens)
+	o.cost = o.tally.Cost(x.plan.size(x.options))
 }
 
 func (x *exchange) readJSON(ctx context.Context, r io.Reader) {
@@ -181,7 +203,7 @@ func (x *exchange) readJSON(ctx context.Context, r io.Reader) {
 		sleep(ctx, x.options.Mischief.StallFor)
 	case behave, cancelEarly:
 	}
-	err := o.tally.readJSON(r)
+	err := o.tally.ReadJSON(r)
 	switch {
 	case x.plan.mischief == stallReading:
 		o.finish(stalled, "")
@@ -193,12 +215,12 @@ func (x *exchange) readJSON(ctx context.Context, r io.Reader) {
 }
 
 func (x *exchange) readStream(ctx context.Context, body io.Reader) {
-	lines := takeReader(body)
-	defer giveReader(lines)
+	lines := wire.TakeReader(body)
+	defer wire.GiveReader(lines)
 	o := x.out
 	for {
-		kind, err := o.tally.next(lines)
-		if kind != eventNone && o.first.IsZero() {
+		kind, err := o.tally.Next(lines)
+		if kind != wire.None && o.first.IsZero() {
 			o.first = time.Now()
 			if x.plan.mischief == stallReading {
 				sleep(ctx, x.options.Mischief.StallFor)
@@ -208,7 +230,7 @@ func (x *exchange) readStream(ctx context.Context, body io.Reader) {
 			break
 		}
 	}
-	if o.tally.done {
+	if o.tally.Ended {
 		x.drain(lines)
 	}
 	if x.plan.mischief == stallReading && !o.first.IsZero() {
@@ -218,16 +240,16 @@ func (x *exchange) readStream(ctx context.Context, body io.Reader) {
 
 // ends reports whether the stream is over after an event, and finishes the
 // outcome if so.
-func (x *exchange) ends(ctx context.Context, kind eventKind, err error) bool {
+func (x *exchange) ends(ctx context.Context, kind wire.Kind, err error) bool {
 	o := x.out
 	switch {
-	case kind == eventDone:
+	case kind == wire.Done:
 		o.finish(answered, o.label)
-	case kind == eventError:
+	case kind == wire.Error:
 		o.finish(failed, labelFrame)
 	case err != nil:
 		o.fail(ctx, err, labelCut)
-	case x.plan.mischief == hangUp && o.tally.events >= int64(x.plan.events):
+	case x.plan.mischief == hangUp && o.tally.Events >= int64(x.plan.events):
 		x.cancel(errOurHangUp)
 		o.finish(disconnected, "")
 	default:

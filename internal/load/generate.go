@@ -3,13 +3,19 @@ package load
 import (
 	"context"
 	"time"
+
+	"github.com/millrace/millrace/internal/load/arrival"
 )
 
 // generate starts the load. Loops and arrivals stop at the end of the context
 // load; requests they have started go on under asking.
 func (r *run) generate(load, asking context.Context) {
-	if r.options.Trace != nil {
+	switch {
+	case r.options.Trace != nil:
 		r.users.Go(func() { r.replay(load, asking) })
+		return
+	case r.options.open():
+		r.users.Go(func() { r.arrive(load, asking) })
 		return
 	}
 	for user := range r.options.Users {
@@ -31,15 +37,27 @@ func (o *Options) loops(user int) int {
 // loop is one closed loop: ask, wait for the answer, pause. Due is when the
 // user means to ask, which is not put off when the loop wakes late.
 func (r *run) loop(load, asking context.Context, d *drawer) {
-	due := time.Now().Add(d.offset())
-	for sleep(load, time.Until(due)) {
+	due, present := r.present(d.next.user, r.begun)
+	due = due.Add(d.offset())
+	for present && sleep(load, time.Until(due)) {
 		p := d.draw()
 		bucket, end := r.ask(asking, p, due)
 		due = r.nextDue(due, end, p.pause)
 		if bucket == failed && due.Sub(end) < errorPause {
 			due = end.Add(errorPause)
 		}
+		due, present = r.present(p.user, due)
 	}
+}
+
+// present is the first time at or after t at which the user is there; false if
+// he never comes back.
+func (r *run) present(user int, t time.Time) (time.Time, bool) {
+	if len(r.options.UserStages) == 0 {
+		return t, true
+	}
+	at, ok := r.profile.Above(float64(user), t.Sub(r.begun))
+	return r.begun.Add(at), ok
 }
 
 // nextDue is the end of the pause that begins with the answer; for paced users
@@ -60,15 +78,14 @@ func (r *run) replay(load, asking context.Context) {
 	defer r.stop()
 	o := r.options
 	for i, row := range o.Trace {
-		intended := r.begun.Add(time.Duration(float64(row.At) / o.Speed))
+		intended := r.begun.Add(o.hasten(row.At))
 		if !sleep(load, time.Until(intended)) {
 			return
 		}
-		if r.book.skip(o.MaxInFlight) {
-			continue
-		}
 		p := replayed(o, i)
-		r.users.Go(func() { r.ask(asking, p, intended) })
+		if !r.skip(p, intended) {
+			r.users.Go(func() { r.ask(asking, p, intended) })
+		}
 	}
 }
 
@@ -79,4 +96,43 @@ func replayed(o *Options, row int) plan {
 	p.seq, p.loop = row, 0
 	p.tokens, p.output = max(o.Trace[row].Context, 1), o.Trace[row].Generated
 	return p
+}
+
+// arrive is the open loop without a trace: conversations begin at random times.
+func (r *run) arrive(load, asking context.Context) {
+	defer r.stop()
+	o := r.options
+	process := arrival.NewProcess(r.profile, o.ArrivalsCV, o.Seed)
+	for i := 0; ; i++ {
+		at, ok := process.Next()
+		intended := r.begun.Add(at)
+		if !ok || !sleep(load, time.Until(intended)) {
+			return
+		}
+		d := newDrawer(o, i%o.TraceUsers, i)
+		p := d.draw()
+		if !r.skip(p, intended) {
+			r.users.Go(func() { r.visit(load, asking, visit{d, p, intended}) })
+		}
+	}
+}
+
+// visit is one conversation of the open loop: its first request and when it is due.
+type visit struct {
+	drawer *drawer
+	plan   plan
+	due    time.Time
+}
+
+// visit asks the first request at once, and each further one a pause after the
+// answer before it.
+func (r *run) visit(load, asking context.Context, v visit) {
+	for {
+		_, end := r.ask(asking, v.plan, v.due)
+		v.due = end.Add(v.plan.pause)
+		if v.drawer.left == 0 || !sleep(load, time.Until(v.due)) {
+			return
+		}
+		v.plan = v.drawer.draw()
+	}
 }

@@ -28,7 +28,7 @@ func TestClosedLoop(t *testing.T) {
 		if s := r.Latency; s.Count != 150 || !near(s.P50, 1000) || !near(s.P99, 1000) || !near(s.Max, 1000) || !near(s.Mean, 1000) {
 			t.Errorf("latency %+v, want 1 s", s)
 		}
-		if r.PromptTokens != 150*50 || r.CompletionTokens != 150*10 || r.Users[3] != (UserResult{"user-003", 15, 15, 0, 900}) {
+		if r.PromptTokens != 150*50 || r.CompletionTokens != 150*10 || r.Users[3].User != "user-003" || r.Users[3].Asked != 15 || r.Users[3].Answers != 15 || r.Users[3].Cost != 900 {
 			t.Errorf("%d prompt and %d completion tokens, %+v", r.PromptTokens, r.CompletionTokens, r.Users[3])
 		}
 		if !near(r.AnswersPerSecond, 150./59) || !near(r.TokensPerSecond, 150*60./59) {
@@ -175,7 +175,7 @@ func TestUntilAnswers(t *testing.T) {
 }
 
 func TestReplay(t *testing.T) {
-	rows := []Row{{0, 100, 7}, {2 * time.Second, 200, 8}, {2 * time.Second, 300, 9}, {60 * time.Second, 10, 0}}
+	rows := []Row{{Context: 100, Generated: 7}, {At: 2 * time.Second, Context: 200, Generated: 8}, {At: 2 * time.Second, Context: 300, Generated: 9}, {At: 60 * time.Second, Context: 10}}
 	synctest.Test(t, func(t *testing.T) {
 		x, o := start(t, func(w http.ResponseWriter, r *http.Request, s seen) {
 			pause(r, 10*time.Second)
@@ -235,7 +235,7 @@ func TestReplayEndsWithTheDuration(t *testing.T) {
 func TestTargetsInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, o := start(t, answer)
-		o.Targets = append(o.Targets, Target{"u", o.Targets[0].URL + "/"})
+		o.Targets = append(o.Targets, Target{Name: "u", URL: o.Targets[0].URL + "/"})
 		o.Think, o.Duration, o.Pause = time.Second, 10*time.Second-time.Millisecond, time.Minute
 		report, err := Run(t.Context(), o)
 		if err != nil {

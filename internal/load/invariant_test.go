@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/millrace/millrace/internal/load/wire"
 )
 
 // chaos answers each prompt in a way of its own: well, with an error, cut, late
@@ -289,7 +291,7 @@ func TestI6StreamsEndWithTheirMarker(t *testing.T) {
 		{"complete without a last newline", "data: {}\n\ndata: [DONE]", nil},
 		{"complete without spaces", "data:{}\r\n\r\ndata:[DONE]\r\n\r\n", nil},
 		{"comments only before", ": queued position=3\n\n: queued position=2\n\ndata: {}\n\ndata: [DONE]\n\n", nil},
-		{"a line beyond the buffer", "data: {\"x\":\"" + strings.Repeat("y", 3*lineSize) + "\"}\n\ndata: [DONE]\n\n", nil},
+		{"a line beyond the buffer", "data: {\"x\":\"" + strings.Repeat("y", 3*wire.LineSize) + "\"}\n\ndata: [DONE]\n\n", nil},
 		{"closed politely without the marker", "data: {}\n\ndata: {}\n\n", map[string]int64{labelCut: 1}},
 		{"nothing but comments", ": queued\n\n", map[string]int64{labelCut: 1}},
 		{"empty", "", map[string]int64{labelCut: 1}},
@@ -346,7 +348,7 @@ func TestErrorLabels(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, 0, "307"},
 		{"too large", func(w http.ResponseWriter, _ *http.Request, _ seen) {
-			_, _ = io.CopyN(w, zeros{}, maxJSON+2)
+			_, _ = io.CopyN(w, zeros{}, wire.MaxJSON+2)
 		}, 0, labelFormat},
 	} {
 		t.Run(c.name, func(t *testing.T) {

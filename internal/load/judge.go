@@ -34,6 +34,7 @@ type JudgeBooks struct {
 type JudgeLimit struct {
 	Name        string  `json:"name"`
 	Configured  int64   `json:"configured"`
+	Span        string  `json:"span,omitempty"` // that it holds for, such as 1m0s
 	Admitted    int64   `json:"admitted"`
 	WorstSpan   int64   `json:"worst_span"`
 	WorstRatio  float64 `json:"worst_ratio"`
@@ -44,6 +45,43 @@ type JudgeLimit struct {
 type JudgeReport struct {
 	AtEnd JudgeBooks `json:"at_end"` // when the load ended: the use of the quota is measured here
 	Final JudgeBooks `json:"final"`  // when the last request had ended
+
+	Series []JudgePoint `json:"series,omitempty"`
+}
+
+// JudgePoint is what the judge had booked at one moment, since its last reset.
+type JudgePoint struct {
+	At        float64          `json:"at"` // seconds since the target is asked
+	Throttled int64            `json:"throttled"`
+	InFlight  int64            `json:"in_flight"`
+	Admitted  map[string]int64 `json:"admitted,omitempty"` // charged, by limit
+}
+
+// judgeEvery is the least time between two looks into the books, maxJudged the
+// most looks.
+const (
+	judgeEvery = 5 * time.Second
+	maxJudged  = 1000
+)
+
+// watch reads the books again and again until ctx ends. A look that fails is left out:
+// whether the judge answers at all is found out at the end.
+func (j *judge) watch(ctx context.Context, begun time.Time, every time.Duration) []JudgePoint {
+	var points []JudgePoint
+	for at := begun; len(points) < maxJudged; {
+		books, err := j.read(ctx)
+		if now := time.Since(begun); err == nil {
+			p := JudgePoint{At: now.Seconds(), Throttled: books.Throttled, InFlight: books.InFlight, Admitted: map[string]int64{}}
+			for _, l := range books.Limits {
+				p.Admitted[l.Name] = l.Admitted
+			}
+			points = append(points, p)
+		}
+		if at = at.Add(every); !sleep(ctx, time.Until(at)) {
+			break
+		}
+	}
+	return points
 }
 
 // Utilization is the use of the limit that was used most, 0..1.

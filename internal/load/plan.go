@@ -1,9 +1,12 @@
 package load
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/millrace/millrace/internal/load/arrival"
 )
 
 // mischief is how a request will misbehave.
@@ -28,7 +31,26 @@ type plan struct {
 	after    time.Duration // when a cancelEarly leaves
 	events   int           // after how many chunks a hangUp hangs up
 	pause    time.Duration // think time or gap drawn with this request
+	part     int           // of the mix; 0 without one
+	session  int           // number of the loop's conversation, from 1
+	earlier  []turn        // of the conversation, the oldest first
 }
+
+// turn is what an earlier request of a conversation asked.
+type turn struct{ seq, tokens int }
+
+// size is the prompt in tokens, with the conversation before it.
+func (p *plan) size(o *Options) int {
+	size := p.tokens
+	for _, t := range p.earlier {
+		size += t.tokens + o.replyTokens()
+	}
+	return size
+}
+
+// replyTokens is how long a model's part of an earlier turn is when it is sent
+// again: not what was answered, because the same seed asks the same.
+func (o *Options) replyTokens() int { return cmp.Or(o.OutputTokens, 150) }
 
 // drawer draws the plans of one loop from its own random stream. A plan takes
 // the same number of draws whatever it holds, so that options which change one
@@ -38,10 +60,13 @@ type drawer struct {
 	rng     *rand.Rand
 	next    plan
 	pause   time.Duration // mean; 0 for a loop that does not think
+	talk    *rand.Rand    // conversations and the mix, apart from the rest: with or without them a seed asks alike
+	left    int           // turns to come of the open conversation
 }
 
 func newDrawer(o *Options, user, loop int) *drawer {
-	d := &drawer{options: o, rng: stream(o.Seed, user, loop), next: plan{user: user, loop: loop}, pause: o.Think}
+	d := &drawer{options: o, rng: arrival.Stream(o.Seed, user, loop), next: plan{user: user, loop: loop}, pause: o.Think}
+	d.talk = arrival.Stream(^o.Seed, user, loop)
 	if o.PacedRate > 0 {
 		d.pause = time.Duration(float64(time.Second) / o.PacedRate)
 	}
@@ -51,23 +76,10 @@ func newDrawer(o *Options, user, loop int) *drawer {
 	return d
 }
 
-// stream is the random stream of one loop. The words are mixed because
-// neighboring seeds of a PCG begin alike.
-func stream(seed uint64, user, loop int) *rand.Rand {
-	return rand.New(rand.NewPCG(mix(seed), mix(seed^mix(uint64(user)<<32|uint64(uint32(loop))))))
-}
-
-// mix is the finalizer of splitmix64.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
 // draw returns the next request of the loop.
 func (d *drawer) draw() plan {
 	o := d.options
+	d.converse()
 	p := d.next
 	d.next.seq++
 	normal, think := d.rng.NormFloat64(), d.rng.ExpFloat64()
@@ -75,18 +87,40 @@ func (d *drawer) draw() plan {
 	p.mischief = o.Mischief.pick(d.rng.Float64())
 	p.after = time.Duration(d.rng.Float64() * float64(o.Mischief.CancelWithin))
 	p.events = 1 + d.rng.IntN(4)
-	p.tokens = lognormal(o.Tokens, o.TokensSigma, normal)
+	p.tokens = lognormal(o.mix()[p.part].Tokens, o.TokensSigma, normal)
 	p.output = o.OutputTokens
-	p.pause = d.pause
+	mean := d.pause
+	if d.left == 0 && o.SessionPause > 0 && mean > 0 {
+		mean = o.SessionPause
+	}
+	p.pause = o.hasten(mean)
 	if !o.ThinkFixed {
-		p.pause = time.Duration(think * float64(d.pause))
+		p.pause = time.Duration(think * float64(p.pause))
+	}
+	if o.Turns > 1 {
+		d.next.earlier = append(p.earlier[:len(p.earlier):len(p.earlier)], turn{p.seq, p.tokens})
 	}
 	return p
 }
 
+// converse opens a conversation if none is, and takes one turn of it. A
+// conversation has 1 to 2*Turns-1 turns, each number as likely, and one part of
+// the mix.
+func (d *drawer) converse() {
+	if d.left == 0 {
+		o := d.options
+		turns, part := d.talk.IntN(2*max(o.Turns, 1)-1), d.talk.Float64()
+		d.left = 1 + turns
+		d.next.part = o.pick(part)
+		d.next.session++
+		d.next.earlier = nil
+	}
+	d.left--
+}
+
 // offset is when the loop begins, within the ramp.
 func (d *drawer) offset() time.Duration {
-	return time.Duration(d.rng.Float64() * float64(max(d.options.Ramp, 0)))
+	return d.options.hasten(time.Duration(d.rng.Float64() * float64(max(d.options.Ramp, 0))))
 }
 
 func (m Mischief) pick(u float64) mischief {
@@ -117,10 +151,13 @@ func largest(mean int, sigma float64) int {
 
 // largestPrompt is the size in tokens of the longest prompt the options can ask for.
 func (o Options) largestPrompt() int {
-	if o.Trace == nil {
-		return largest(o.Tokens, o.TokensSigma)
-	}
 	most := 0
+	if o.Trace == nil {
+		for _, part := range o.mix() {
+			most = max(most, largest(part.Tokens, o.TokensSigma))
+		}
+		return max(most, o.replyTokens())
+	}
 	for _, row := range o.Trace {
 		most = max(most, row.Context)
 	}

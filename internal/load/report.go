@@ -4,20 +4,32 @@ import (
 	"maps"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/millrace/millrace/internal/load/gauge"
 )
 
 // Report is what a run measured.
 type Report struct {
-	Mode        string   `json:"mode"` // closed or open
-	Seed        uint64   `json:"seed"`
-	Interrupted bool     `json:"interrupted"` // the run was ended from outside
-	Targets     []Result `json:"targets"`
+	Mode        string      `json:"mode"` // closed or open
+	Seed        uint64      `json:"seed"`
+	Begun       time.Time   `json:"begun"`
+	Speed       float64     `json:"speed"`       // how much faster than told the users were
+	Together    bool        `json:"together"`    // the targets were asked at the same time
+	Interrupted bool        `json:"interrupted"` // the run was ended from outside
+	Parameters  []Parameter `json:"parameters,omitempty"`
+	Targets     []Result    `json:"targets"`
+}
+
+// Parameter is one thing the run was told, for whoever reads the report. It is
+// filled in by who knows how it was told, and holds no secret.
+type Parameter struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Default bool   `json:"default"` // nobody chose it
 }
 
 func newReport(o *Options) *Report {
-	r := &Report{Mode: "closed", Seed: o.Seed, Targets: []Result{}}
-	if o.Trace != nil {
+	r := &Report{Mode: "closed", Seed: o.Seed, Begun: time.Now(), Speed: o.Speed, Together: o.Together, Targets: []Result{}}
+	if o.open() {
 		r.Mode = "open"
 	}
 	return r
@@ -42,7 +54,9 @@ type Result struct {
 	Stalled       int64             `json:"stalled"`
 	Unfinished    int64             `json:"unfinished"` // still running when the run was over
 	Unsent        int64             `json:"unsent"`     // arrivals left out because too many requests were in flight
+	Tasks         int64             `json:"tasks"`      // answers that came as the result of a task
 	ByError       map[string]int64  `json:"by_error"`   // errors by status or kind
+	ByStatus      map[string]int64  `json:"by_status"`  // all that ended with a status or a kind of error
 	Samples       map[string]string `json:"samples,omitempty"`
 
 	Latency   Summary            `json:"latency"`    // of answers, from the intended start to the last byte
@@ -51,6 +65,9 @@ type Result struct {
 	Others    *Summary           `json:"others,omitempty"`
 	Greedy    *Summary           `json:"greedy,omitempty"`
 	Classes   map[string]Summary `json:"classes,omitempty"` // latency by the class the gateway told
+	Waits     map[string]Summary `json:"waits,omitempty"`   // likewise the wait
+	Paths     map[string]Summary `json:"paths,omitempty"`   // latency by the path asked, where there was a mix
+	Curve     []gauge.Quantile   `json:"curve,omitempty"`   // latency at many percentages
 
 	AnswersPerSecond  float64 `json:"answers_per_second"`
 	TokensPerSecond   float64 `json:"tokens_per_second"`
@@ -64,6 +81,10 @@ type Result struct {
 	Users     []UserResult `json:"users"`
 	Judge     *JudgeReport `json:"judge,omitempty"`
 	Generator Generator    `json:"generator"`
+
+	WarmUpSeconds float64       `json:"warm_up_seconds"`
+	Interval      float64       `json:"interval_seconds"` // of Series
+	Series        []gauge.Point `json:"series,omitempty"` // over time, warm-up included
 }
 
 // Streams says how streams ended.
@@ -80,6 +101,19 @@ type UserResult struct {
 	Answers int64  `json:"answers"`
 	Errors  int64  `json:"errors"`
 	Cost    int64  `json:"cost"` // tokens served
+
+	// To about a tenth, in milliseconds; 0 for none.
+	P50     float64 `json:"p50_ms"` // latency
+	P95     float64 `json:"p95_ms"`
+	WaitP50 float64 `json:"wait_p50_ms"` // as told
+	WaitP95 float64 `json:"wait_p95_ms"`
+}
+
+func (u *userBook) result() UserResult {
+	r := u.UserResult
+	r.P50, r.P95 = u.latency.Quantile(50), u.latency.Quantile(95)
+	r.WaitP50, r.WaitP95 = u.wait.Quantile(50), u.wait.Quantile(95)
+	return r
 }
 
 // Generator says what the load itself cost, so that its own limits are not
@@ -98,26 +132,7 @@ func (g *Generator) cpu(used time.Duration, seconds float64) {
 }
 
 // Summary is a distribution of durations, in milliseconds.
-type Summary struct {
-	Count int64   `json:"count"`
-	Mean  float64 `json:"mean_ms"`
-	P50   float64 `json:"p50_ms"`
-	P90   float64 `json:"p90_ms"`
-	P95   float64 `json:"p95_ms"`
-	P99   float64 `json:"p99_ms"`
-	Max   float64 `json:"max_ms"`
-}
-
-func summarize(h *hdrhistogram.Histogram) Summary {
-	ms := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
-	if h.TotalCount() == 0 {
-		return Summary{}
-	}
-	return Summary{
-		Count: h.TotalCount(), Mean: h.Mean() / 1000,
-		P50: ms(50), P90: ms(90), P95: ms(95), P99: ms(99), Max: float64(h.Max()) / 1000,
-	}
-}
+type Summary = gauge.Summary
 
 // result sums up; elapsed is the measured time.
 func (b *book) result(t Target, elapsed time.Duration) *Result {
@@ -127,13 +142,17 @@ func (b *book) result(t Target, elapsed time.Duration) *Result {
 	r := &Result{
 		Target: t.Name, URL: t.URL, Seconds: elapsed.Seconds(),
 		Started: c.started, WarmUp: c.warmUp, Answered: c.answered, Errors: c.failed, ErrorsBehaved: c.failedBehaved,
-		Canceled: c.canceled, Disconnected: c.disconnected, Stalled: c.stalled, Unfinished: c.unfinished, Unsent: c.unsent,
-		ByError: maps.Clone(b.errors), Samples: maps.Clone(b.samples),
-		Latency: summarize(b.latency), FirstByte: summarize(b.first), Wait: summarize(b.wait),
+		Canceled: c.canceled, Disconnected: c.disconnected, Stalled: c.stalled, Unfinished: c.unfinished, Unsent: c.unsent, Tasks: c.tasks,
+		ByError: maps.Clone(b.errors), ByStatus: maps.Clone(b.statuses), Samples: maps.Clone(b.samples),
+		Latency: b.latency.Summary(), FirstByte: b.first.Summary(), Wait: b.wait.Summary(), Curve: b.latency.Curve(),
 		PromptTokens: c.prompt, CompletionTokens: c.completion, Estimated: c.estimated,
 		Streams:   Streams{Complete: c.streams, Cut: c.cut, Comments: c.comments},
-		Users:     append([]UserResult{}, b.users...),
+		Users:     make([]UserResult, len(b.users)),
 		Generator: Generator{BehindMS: float64(b.behind.Microseconds()) / 1000},
+		Interval:  b.series.Every().Seconds(), Series: b.series.Points(time.Now()),
+	}
+	for i := range b.users {
+		r.Users[i] = b.users[i].result()
 	}
 	b.resultByKind(r)
 	r.Fairness = fairness(r.Users, b.greedy)
@@ -149,14 +168,25 @@ func (b *book) result(t Target, elapsed time.Duration) *Result {
 
 func (b *book) resultByKind(r *Result) {
 	if b.greedy {
-		others, greedy := summarize(b.others), summarize(b.hog)
+		others, greedy := b.others.Summary(), b.hog.Summary()
 		r.Others, r.Greedy = &others, &greedy
 	}
 	if len(b.classes) > 0 {
-		r.Classes = make(map[string]Summary, len(b.classes))
+		r.Classes, r.Waits = make(map[string]Summary, len(b.classes)), make(map[string]Summary, len(b.classes))
 	}
-	for class, h := range b.classes {
-		r.Classes[class] = summarize(h)
+	for class, s := range b.classes {
+		if s.latency.Count() > 0 {
+			r.Classes[class] = s.latency.Summary()
+		}
+		if s.wait.Count() > 0 {
+			r.Waits[class] = s.wait.Summary()
+		}
+	}
+	if len(b.paths) > 0 {
+		r.Paths = make(map[string]Summary, len(b.paths))
+	}
+	for path, h := range b.paths {
+		r.Paths[path] = h.Summary()
 	}
 }
 

@@ -1,19 +1,22 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/millrace/millrace/internal/load/arrival"
 )
 
 // errorPause is what a loop that does not think waits after an error, so that
 // a target which refuses at once is not asked as fast as the machine can.
 const errorPause = 100 * time.Millisecond
 
-// Run asks every target in turn and reports. It returns when nothing of the run
+// Run asks the targets, in turn or together, and reports. It returns when nothing of the run
 // is left. When ctx is canceled it reports what was measured until then, with
 // Interrupted set. With an error from the judge, the report holds what
 // was measured until then.
@@ -29,20 +32,43 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	report := newReport(&o)
 	text := lorem(o.largestPrompt())
-	for i, target := range o.Targets {
-		if i > 0 && !sleep(ctx, o.Pause) {
-			break
-		}
-		result, err := askTarget(ctx, &o, target, text)
+	results, err := askAll(ctx, &o, text)
+	for _, result := range results {
 		if result != nil {
 			report.Targets = append(report.Targets, *result)
 		}
-		if err != nil {
-			return report, fmt.Errorf("target %s: %w", target.Name, err)
+	}
+	report.Interrupted = err == nil && ctx.Err() != nil
+	return report, err
+}
+
+// askAll asks the targets in turn, or all at once. A result is nil where nothing
+// was measured.
+func askAll(ctx context.Context, o *Options, text string) ([]*Result, error) {
+	results, errs := make([]*Result, len(o.Targets)), make([]error, len(o.Targets))
+	ask := func(i int) {
+		var err error
+		if results[i], err = askTarget(ctx, o, o.Targets[i], text); err != nil {
+			errs[i] = fmt.Errorf("target %s: %w", o.Targets[i].Name, err)
 		}
 	}
-	report.Interrupted = ctx.Err() != nil
-	return report, nil
+	if o.Together {
+		var all sync.WaitGroup
+		for i := range o.Targets {
+			all.Go(func() { ask(i) })
+		}
+		all.Wait()
+		return results, errors.Join(errs...)
+	}
+	for i := range o.Targets {
+		if i > 0 && !sleep(ctx, o.Pause) {
+			break
+		}
+		if ask(i); errs[i] != nil {
+			break
+		}
+	}
+	return results, errors.Join(errs...)
 }
 
 // newTransport is made for many users of one host and cheap requests: whole
@@ -63,6 +89,7 @@ type run struct {
 	composer  *composer
 	judge     *judge
 	book      *book
+	profile   arrival.Profile // of users or arrivals
 	begun     time.Time
 	stop      context.CancelFunc // ends the load: no new requests
 	users     sync.WaitGroup     // loops and arrivals
@@ -74,7 +101,10 @@ func askTarget(ctx context.Context, o *Options, t Target, text string) (*Result,
 	if r.composer, err = newComposer(o, t, text); err != nil {
 		return nil, err
 	}
-	if r.judge, err = newJudge(o.Judge, o.Transport); err != nil {
+	if r.profile, err = o.profile(); err != nil {
+		return nil, err
+	}
+	if r.judge, err = newJudge(cmp.Or(t.Judge, o.Judge), o.Transport); err != nil {
 		return nil, err
 	}
 	if err = r.judge.reset(ctx); err != nil {
@@ -100,15 +130,16 @@ func (r *run) do(ctx context.Context) (*Result, error) {
 	r.generate(load, asking)
 	<-load.Done()
 	ended := time.Now()
-	began, err := side.wait()
-	cpu := cpuTime() - began
+	err := side.wait()
+	cpu := cpuTime() - side.cpu
 	atEnd, readErr := r.judge.read(ctx)
 	r.awaitUsers(ctx, abandon)
 	final, finalErr := r.judge.final(ctx)
 	result := r.book.result(r.target, max(ended.Sub(measured), 0))
+	result.WarmUpSeconds = r.options.WarmUp.Seconds()
 	result.Generator.cpu(cpu, result.Seconds)
 	if r.judge != nil {
-		result.Judge = &JudgeReport{AtEnd: atEnd, Final: final}
+		result.Judge = &JudgeReport{AtEnd: atEnd, Final: final, Series: side.judged}
 	}
 	return result, errors.Join(err, readErr, finalErr)
 }
@@ -127,9 +158,10 @@ func (r *run) awaitUsers(ctx context.Context, abandon context.CancelCauseFunc) {
 
 // side is what runs beside the load: the end of the warm-up, the progress.
 type side struct {
-	group sync.WaitGroup
-	cpu   time.Duration // of the process when the measured time began
-	err   error
+	group  sync.WaitGroup
+	cpu    time.Duration // of the process when the measured time began
+	err    error
+	judged []JudgePoint
 }
 
 func (r *run) startSide(load context.Context) *side {
@@ -143,12 +175,15 @@ func (r *run) startSide(load context.Context) *side {
 		})
 	}
 	s.group.Go(func() { r.reportProgress(load) })
+	if r.judge != nil {
+		s.group.Go(func() { s.judged = r.judge.watch(load, r.begun, max(r.options.interval(), judgeEvery)) })
+	}
 	return s
 }
 
-func (s *side) wait() (cpu time.Duration, err error) {
+func (s *side) wait() error {
 	s.group.Wait()
-	return s.cpu, s.err
+	return s.err
 }
 
 func (r *run) reportProgress(ctx context.Context) {
@@ -158,7 +193,7 @@ func (r *run) reportProgress(ctx context.Context) {
 	every := r.options.ProgressEvery
 	for sleep(ctx, every) {
 		s := r.book.snapshot(every)
-		s.Target, s.Elapsed = r.target.Name, time.Since(r.begun)
+		s.Target, s.Elapsed, s.Of = r.target.Name, time.Since(r.begun), r.options.span()
 		r.options.Progress(s)
 	}
 }
@@ -168,5 +203,16 @@ func (r *run) ask(ctx context.Context, p plan, intended time.Time) (bucket, time
 	r.book.begin(intended)
 	o := r.exchange(ctx, p, intended)
 	r.book.end(&o)
+	r.record(&o)
 	return o.bucket, o.end
+}
+
+// skip counts an arrival that is not sent because too many requests are in
+// flight, and reports whether it must be.
+func (r *run) skip(p plan, intended time.Time) bool {
+	if !r.book.skip(r.options.MaxInFlight) {
+		return false
+	}
+	r.record(&outcome{plan: p, bucket: unsent, intended: intended, wait: -1})
+	return true
 }

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -147,22 +146,3 @@ func answer(w http.ResponseWriter, r *http.Request, s seen) {
 		answerJSON(w)
 	}
 }
-
-// readAll reads a stream to the end of its bytes.
-func readAll(t *tally, r io.Reader) []eventKind {
-	lines := bufio.NewReaderSize(r, 64)
-	var kinds []eventKind
-	for {
-		kind, err := t.next(lines)
-		kinds = append(kinds, kind)
-		if err != nil {
-			return kinds
-		}
-	}
-}
-
-// oneByte reads a byte at a time.
-type oneByte struct{ r io.Reader }
-
-// Read implements io.Reader.
-func (o *oneByte) Read(p []byte) (int, error) { return o.r.Read(p[:min(1, len(p))]) }

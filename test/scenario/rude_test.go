@@ -15,6 +15,7 @@ import (
 func TestRude(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		judge := office()
+		judge.Limits.Seats += 2 // a provider notices a hang-up a moment after its seat was given to the next
 		judge.Faults = []sim.Fault{{Kind: sim.FaultStatus, Status: 500, Probability: 0.03}, {Kind: sim.FaultHang, Probability: 0.01}}
 		s := newStack(t, judge, minute(quota.Paced, 600, 1_800_000))
 		r := s.run(t, load.Options{

@@ -45,7 +45,8 @@ func office() sim.Options {
 	}
 }
 
-// newStack starts both. limits are what the gateway is told of the judge.
+// newStack starts both. limits are what the gateway is told of the judge, and of its
+// seats no more than those of the office.
 func newStack(t *testing.T, judge sim.Options, limits []quota.Limit) *stack {
 	t.Helper()
 	provider, err := sim.New(judge)
@@ -62,7 +63,7 @@ func newStack(t *testing.T, judge sim.Options, limits []quota.Limit) *stack {
 	}}
 	server := &http.Server{Handler: provider}
 	go func() { _ = server.Serve(hosts["judge"]) }()
-	g := s.gateway(t, judge, limits)
+	g := s.gateway(t, min(judge.Limits.Seats, office().Limits.Seats), limits)
 	go func() { _ = g.Serve(hosts["gateway"]) }()
 	t.Cleanup(func() {
 		s.transport.CloseIdleConnections()
@@ -75,12 +76,12 @@ func newStack(t *testing.T, judge sim.Options, limits []quota.Limit) *stack {
 }
 
 // gateway wires what app wires, but for sockets and files.
-func (s *stack) gateway(t *testing.T, judge sim.Options, limits []quota.Limit) *gateway.Gateway {
+func (s *stack) gateway(t *testing.T, seats int, limits []quota.Limit) *gateway.Gateway {
 	t.Helper()
 	meter, _ := quota.MeterFor("openai")
 	var err error
 	s.admission, err = admission.New(admission.Options{
-		Upstreams: []gate.Upstream{{Name: "judge", Quota: quota.Options{Limits: limits, Seats: judge.Limits.Seats, Meter: meter}}},
+		Upstreams: []gate.Upstream{{Name: "judge", Quota: quota.Options{Limits: limits, Seats: seats, Meter: meter}}},
 		Routes:    []gate.Route{{Upstreams: []int{0}}},
 		Classes:   []gate.Class{{Name: flow.Chat}},
 	})

@@ -1,4 +1,4 @@
-package load
+package verdict
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/millrace/millrace/internal/load"
 )
 
 // ErrBreach is wrapped by the error of a report that breaches its limits.
@@ -76,7 +78,7 @@ func (a Allowance) holds(failed, of int64) bool {
 
 // Check returns nil when the report keeps the limits, else one error for each
 // breach, joined, each wrapping ErrBreach. What was not measured breaches.
-func (r *Report) Check(l Limits) error {
+func Check(r *load.Report, l Limits) error {
 	if l.empty() {
 		return nil
 	}
@@ -98,7 +100,7 @@ func (r *Report) Check(l Limits) error {
 	return errors.Join(breaches...)
 }
 
-func (l Limits) breaches(t *Result) []string {
+func (l Limits) breaches(t *load.Result) []string {
 	var all []string
 	add := func(breached bool, format string, args ...any) {
 		if breached {
@@ -111,13 +113,13 @@ func (l Limits) breaches(t *Result) []string {
 		add(!l.MaxErrors.holds(t.Errors, t.Answered+t.Errors), "%d errors of %d, above %s", t.Errors, t.Answered+t.Errors, l.MaxErrors)
 	}
 	add(t.Fairness.Jain < l.MinFairness, "fairness %.4f, below %v", t.Fairness.Jain, l.MinFairness)
-	if p95 := t.p95(); l.MaxP95 > 0 {
+	if p95 := p95(t); l.MaxP95 > 0 {
 		add(p95 > l.MaxP95, "p95 latency %v, above %v", p95.Round(time.Millisecond), l.MaxP95)
 	}
 	return append(all, l.judgeBreaches(t.Judge)...)
 }
 
-func (l Limits) judgeBreaches(j *JudgeReport) []string {
+func (l Limits) judgeBreaches(j *load.JudgeReport) []string {
 	if l.MaxThrottled == nil && l.MinUtilization == 0 {
 		return nil
 	}
@@ -135,7 +137,7 @@ func (l Limits) judgeBreaches(j *JudgeReport) []string {
 }
 
 // p95 is the latency that is judged.
-func (r *Result) p95() time.Duration {
+func p95(r *load.Result) time.Duration {
 	s := r.Latency
 	if r.Others != nil {
 		s = *r.Others

@@ -1,4 +1,4 @@
-package load
+package wire
 
 import (
 	"bufio"
@@ -8,38 +8,41 @@ import (
 	"sync"
 )
 
+// CharsPerToken is the size of the text that is taken for one token.
+const CharsPerToken = 4
+
 // Bounds of an answer.
 const (
-	maxJSON   = 8 << 20
-	maxSample = 300
-	lineSize  = 32 << 10 // longer lines of a stream are passed over
+	MaxJSON   = 8 << 20
+	MaxSample = 300
+	LineSize  = 32 << 10 // longer lines of a stream are passed over
 )
 
-// errTooLarge is an answer beyond the bounds.
-var errTooLarge = errors.New("the answer is too large")
+// ErrTooLarge is an answer beyond the bounds.
+var ErrTooLarge = errors.New("the answer is too large")
 
-// tally is what an answer's bytes told.
-type tally struct {
-	prompt, completion int64 // usage
-	hasUsage           bool
-	events, comments   int64 // of a stream
-	bytes              int64 // of a JSON answer
-	done               bool  // the stream's end marker was seen
-	failed             bool  // the stream carried an error frame
-	sample             string
+// Tally is what an answer's bytes told.
+type Tally struct {
+	Prompt, Completion int64 // usage
+	HasUsage           bool
+	Events, Comments   int64 // of a stream
+	Bytes              int64 // of a JSON answer
+	Ended              bool  // the stream's end marker was seen
+	Failed             bool  // the stream carried an error frame
+	Sample             string
 }
 
-// cost of the answer to a prompt of the given size: the reported usage, else an estimate.
-func (t *tally) cost(promptTokens int) int64 {
-	if t.hasUsage {
-		return t.prompt + t.completion
+// Cost of the answer to a prompt of the given size: the reported usage, else an estimate.
+func (t *Tally) Cost(promptTokens int) int64 {
+	if t.HasUsage {
+		return t.Prompt + t.Completion
 	}
-	return int64(promptTokens) + max(t.events, t.bytes/charsPerToken)
+	return int64(promptTokens) + max(t.Events, t.Bytes/CharsPerToken)
 }
 
-func (t *tally) findUsage(b []byte) {
+func (t *Tally) findUsage(b []byte) {
 	if prompt, completion, ok := usage(b); ok {
-		t.prompt, t.completion, t.hasUsage = prompt, completion, true
+		t.Prompt, t.Completion, t.HasUsage = prompt, completion, true
 	}
 }
 
@@ -87,43 +90,43 @@ func number(b []byte, key string) (int64, bool) {
 
 func skipSpace(b []byte) []byte { return bytes.TrimLeft(b, " \t\r\n") }
 
-// readJSON reads a whole JSON answer.
-func (t *tally) readJSON(r io.Reader) error {
+// ReadJSON reads a whole JSON answer.
+func (t *Tally) ReadJSON(r io.Reader) error {
 	buf := takeBuffer()
 	defer giveBuffer(buf)
-	n, err := buf.ReadFrom(io.LimitReader(r, maxJSON+1))
-	t.bytes = n
+	n, err := buf.ReadFrom(io.LimitReader(r, MaxJSON+1))
+	t.Bytes = n
 	if err != nil {
 		return err
 	}
-	if n > maxJSON {
-		return errTooLarge
+	if n > MaxJSON {
+		return ErrTooLarge
 	}
 	t.findUsage(buf.Bytes())
 	return nil
 }
 
-// readSample reads the beginning of an error's body, for the report, and the
+// ReadSample reads the beginning of an error's body, for the report, and the
 // rest up to a bound so that the connection can be used again.
-func (t *tally) readSample(r io.Reader) {
-	sample := make([]byte, maxSample)
+func (t *Tally) ReadSample(r io.Reader) {
+	sample := make([]byte, MaxSample)
 	n, err := io.ReadFull(r, sample)
-	t.sample = string(bytes.ToValidUTF8(sample[:n], []byte("?")))
+	t.Sample = string(bytes.ToValidUTF8(sample[:n], []byte("?")))
 	if err == nil {
 		_, _ = io.CopyN(io.Discard, r, 64<<10)
 	}
 }
 
-// next reads the next event of a stream and reports its kind. Comments are
+// Next reads the next event of a stream and reports its kind. Comments are
 // counted and passed over. The error is io.EOF at the end of the bytes.
-func (t *tally) next(r *bufio.Reader) (eventKind, error) {
+func (t *Tally) Next(r *bufio.Reader) (Kind, error) {
 	for {
 		line, err := r.ReadSlice('\n')
 		kind := t.line(line)
 		if errors.Is(err, bufio.ErrBufferFull) {
 			err = skipLine(r)
 		}
-		if kind != eventNone || err != nil {
+		if kind != None || err != nil {
 			return kind, err
 		}
 	}
@@ -137,37 +140,37 @@ func skipLine(r *bufio.Reader) error {
 	}
 }
 
-type eventKind uint8
+type Kind uint8
 
 const (
-	eventNone  eventKind = iota // a comment, a blank line, a field without meaning here
-	eventChunk                  // a piece of the answer
-	eventError                  // an error frame
-	eventDone                   // the end marker
+	None  Kind = iota // a comment, a blank line, a field without meaning here
+	Chunk             // a piece of the answer
+	Error             // an error frame
+	Done              // the end marker
 )
 
-func (t *tally) line(line []byte) eventKind {
+func (t *Tally) line(line []byte) Kind {
 	if bytes.HasPrefix(line, []byte(":")) {
-		t.comments++
-		return eventNone
+		t.Comments++
+		return None
 	}
 	data, found := bytes.CutPrefix(line, []byte("data:"))
 	if !found {
-		return eventNone
+		return None
 	}
 	data = bytes.TrimSpace(data)
 	if string(data) == "[DONE]" {
-		t.done = true
-		return eventDone
+		t.Ended = true
+		return Done
 	}
 	if rest, object := bytes.CutPrefix(data, []byte("{")); object && bytes.HasPrefix(skipSpace(rest), []byte(`"error"`)) {
-		t.failed = true
-		t.sample = string(bytes.ToValidUTF8(data[:min(len(data), maxSample)], []byte("?")))
-		return eventError
+		t.Failed = true
+		t.Sample = string(bytes.ToValidUTF8(data[:min(len(data), MaxSample)], []byte("?")))
+		return Error
 	}
-	t.events++
+	t.Events++
 	t.findUsage(data)
-	return eventChunk
+	return Chunk
 }
 
 // What answers are read into, used again.
@@ -187,15 +190,15 @@ func giveBuffer(b *bytes.Buffer) {
 	}
 }
 
-func takeReader(r io.Reader) *bufio.Reader {
+func TakeReader(r io.Reader) *bufio.Reader {
 	if b, ok := readers.Get().(*bufio.Reader); ok {
 		b.Reset(r)
 		return b
 	}
-	return bufio.NewReaderSize(r, lineSize)
+	return bufio.NewReaderSize(r, LineSize)
 }
 
-func giveReader(b *bufio.Reader) {
+func GiveReader(b *bufio.Reader) {
 	b.Reset(nil)
 	readers.Put(b)
 }
