@@ -64,7 +64,7 @@ var Floors = []Floor{
 	},
 	{
 		Name: control, Does: "lock, timer and channels around the mechanism",
-		Ranks:   [][]string{{"internal/admission"}},
+		Ranks:   [][]string{{"internal/admission", "internal/capacity"}},
 		Imports: []string{vocabulary, mechanism},
 	},
 	{

@@ -1,0 +1,146 @@
+package capacity
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/gate"
+	"github.com/millrace/millrace/internal/quota"
+)
+
+// limitKind is what sets a limit.
+type limitKind uint8
+
+const (
+	quotaLimit limitKind = iota // a window of an upstream
+	seatLimit                   // of an upstream
+	classLimit                  // a class's rate
+	taskLimit                   // the bound on tasks
+)
+
+// Limit is one number of a configuration that may bind.
+type Limit struct {
+	Path string        `json:"path"` // in the configuration, such as upstreams.main.quota.tokens
+	Max  int64         `json:"max"`
+	Per  time.Duration `json:"-"` // 0 where requests at a time are counted
+
+	kind   limitKind
+	index  int // of the upstream or class
+	window int // in its quota
+	dim    quota.Dim
+}
+
+// Value is the limit as it is written in the configuration, such as 20/m.
+func (l Limit) Value() string { return value(l.Max, l.Per) }
+
+func value(n int64, per time.Duration) string {
+	text := strconv.FormatInt(n, 10)
+	switch per {
+	case 0, 24 * time.Hour: // a day is in the setting's name
+		return text
+	case time.Second:
+		return text + "/s"
+	case time.Minute:
+		return text + "/m"
+	case time.Hour:
+		return text + "/h"
+	}
+	return text + "/" + per.String()
+}
+
+// words is what a limit counts, for a table.
+func (l Limit) words() string {
+	switch l.kind {
+	case seatLimit:
+		return "seats"
+	case taskLimit:
+		return "tasks"
+	case classLimit:
+		return "class rate"
+	case quotaLimit:
+	}
+	return l.dim.String()
+}
+
+// unlimited is a Max that never binds.
+const unlimited = int64(1) << 44
+
+// limitsOf lists what may bind the requests of a plan: the quotas of the route's
+// upstreams, the rates of the classes in the mix, and the bound on tasks.
+func limitsOf(o *Options) []Limit {
+	var all []Limit
+	g := &o.Gate
+	for _, u := range g.Routes[o.Route].Upstreams {
+		all = append(all, upstreamLimits(g, u)...)
+	}
+	for i := range g.Classes {
+		c := &g.Classes[i]
+		in := slices.ContainsFunc(o.Work.Mix, func(s Share) bool { return s.Class == c.Name && s.Part > 0 })
+		if in && c.Rate.Max > 0 {
+			all = append(all, Limit{Path: "classes." + string(c.Name) + ".rate", Max: int64(c.Rate.Max), Per: c.Rate.Per, kind: classLimit, index: i})
+		}
+	}
+	if g.Tasks > 0 && o.Work.Manner == Task {
+		all = append(all, Limit{Path: "tasks.concurrency", Max: int64(g.Tasks), kind: taskLimit})
+	}
+	return all
+}
+
+var settings = [quota.NumDims]string{"requests", "input_tokens", "output_tokens", "tokens"}
+
+func upstreamLimits(g *gate.Options, u int) []Limit {
+	var all []Limit
+	q := &g.Upstreams[u].Quota
+	path := "upstreams." + g.Upstreams[u].Name + ".quota."
+	for i, l := range q.Limits {
+		per, name := l.Span, settings[l.Dim]
+		if per == 0 {
+			per = time.Minute
+		}
+		if per == 24*time.Hour {
+			name += "_per_day"
+		}
+		all = append(all, Limit{Path: path + name, Max: l.Max, Per: per, kind: quotaLimit, index: u, window: i, dim: l.Dim})
+	}
+	if q.Seats > 0 {
+		all = append(all, Limit{Path: path + "seats", Max: int64(q.Seats), kind: seatLimit, index: u})
+	}
+	return all
+}
+
+// with is the options with one limit changed; unlimited takes it away.
+func (l Limit) with(o gate.Options, to int64) gate.Options {
+	switch l.kind {
+	case classLimit:
+		o.Classes = slices.Clone(o.Classes)
+		if o.Classes[l.index].Rate.Max = int(to); to >= unlimited {
+			o.Classes[l.index].Rate.Max = 0
+		}
+	case taskLimit:
+		if o.Tasks = int(to); to >= unlimited {
+			o.Tasks = 0
+		}
+	case seatLimit:
+		o.Upstreams = slices.Clone(o.Upstreams)
+		if o.Upstreams[l.index].Quota.Seats = int(to); to >= unlimited {
+			o.Upstreams[l.index].Quota.Seats = 0
+		}
+	case quotaLimit:
+		o.Upstreams = slices.Clone(o.Upstreams)
+		q := &o.Upstreams[l.index].Quota
+		q.Limits = slices.Clone(q.Limits)
+		w := &q.Limits[l.window]
+		if w.Burst > 0 { // a bucket grows with its rate
+			w.Burst = max(int64(float64(w.Burst)*float64(to)/float64(w.Max)), 1)
+		}
+		w.Max = to
+	}
+	return o
+}
+
+// knows reports whether the configuration has a class of that name.
+func knows(g *gate.Options, name flow.Class) bool {
+	return slices.ContainsFunc(g.Classes, func(c gate.Class) bool { return c.Name == name })
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/millrace/millrace/internal/capacity"
+)
+
+// runPlan runs the command without the environment's settings.
+func runPlan(t *testing.T, args ...string) (stdout string, err error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := newPlanCommand()
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(args)
+	cmd.SilenceErrors = true
+	err = cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestPlanRowsAsJSON(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "plan.html")
+	out, err := runPlan(t, "--users", "5,12", "--duration", "10m", "--json", "--html", page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []capacity.Row
+	if err := json.Unmarshal([]byte(out), &rows); err != nil {
+		t.Fatalf("%v in %.200s", err, out)
+	}
+	if len(rows) != 2 || !rows[0].Good || rows[1].Good || rows[1].Binds != "ANALYSIS_TASK_RATE_LIMIT=20/m" || len(rows[1].Change) == 0 {
+		t.Errorf("%+v", rows)
+	}
+	html, err := os.ReadFile(page)
+	if err != nil || !bytes.Contains(html, []byte("ANALYSIS_TASK_RATE_LIMIT=20/m binds")) {
+		t.Errorf("page of %d bytes: %v", len(html), err)
+	}
+}
+
+// TestPlanUsesTheConfiguration: what --set changes, the plan follows.
+func TestPlanUsesTheConfiguration(t *testing.T) {
+	plan := func(args ...string) *capacity.Row {
+		t.Helper()
+		out, err := runPlan(t, append(args, "--users", "20", "--duration", "10m", "--json", "--no-advice")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []capacity.Row
+		if err := json.Unmarshal([]byte(out), &rows); err != nil {
+			t.Fatal(err)
+		}
+		return &rows[0]
+	}
+	if row := plan(); row.Nearest != "ANALYSIS_TASK_RATE_LIMIT=20/m" {
+		t.Errorf("%s is nearest", row.Nearest)
+	}
+	if row := plan("--set", "classes.analysis.rate=600/m"); row.Nearest != "MAX_TOKENS_PER_MINUTE=180000" {
+		t.Errorf("%s is nearest", row.Nearest)
+	}
+	if row := plan("--class", "chat", "--set", "upstreams.main.quota.seats=1", "--latency", "20s"); row.Nearest != "MAX_CONCURRENT_REQUESTS=1" {
+		t.Errorf("%s is nearest", row.Nearest)
+	}
+	if row := plan("--class", "analysis:2,chat:1", "--workload", "chat", "--arrivals", "bursts"); len(row.Classes) != 2 || row.Classes[0].Requests < row.Classes[1].Requests {
+		t.Errorf("%+v", row.Classes)
+	}
+}
+
+func TestPlanInverse(t *testing.T) {
+	out, err := runPlan(t, "--for-users", "15", "--duration", "20m", "--as", "stream", "--class", "batch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"For 15 users", "MAX_REQUESTS_PER_MINUTE=", "MAX_TOKENS_PER_MINUTE=", "MAX_CONCURRENT_REQUESTS=", "10 % less   slow"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing in:\n%s", want, out)
+		}
+	}
+}
+
+func TestPlanTrace(t *testing.T) {
+	trace := filepath.Join(t.TempDir(), "trace.csv")
+	text := "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+	for i := range 50 {
+		text += "2023-11-16 18:15:" + string(rune('0'+i/10)) + string(rune('0'+i%10)) + ".0000000,6000,100\n"
+	}
+	if err := os.WriteFile(trace, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runPlan(t, "--trace", trace, "--users", "20", "--class", "batch")
+	if err != nil || !strings.Contains(out, "MAX_TOKENS_PER_MINUTE=180000 binds") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+func TestPlanRefusesNonsense(t *testing.T) {
+	_, err := runPlan(t, "--users", "5,x", "--requests-per-user", "2", "--class", "chat:0", "--as", "post", "--arrivals", "never", "--workload", "poem")
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"--users", "--as", "--arrivals", "--workload"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named: %v", want, err)
+		}
+	}
+	for _, args := range [][]string{{"--users", "0"}, {"--requests-per-user", "x"}, {"--class", "chat:x"}, {"--trace", "absent.csv"}, {"--tokens", "0"}} {
+		if _, err := runPlan(t, args...); err == nil {
+			t.Errorf("%v is accepted", args)
+		}
+	}
+}
