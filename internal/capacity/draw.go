@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/millrace/millrace/internal/load/arrival"
 )
 
 // draws are the random numbers of one user, of his own stream, so that what the
@@ -61,34 +63,7 @@ func (d draws) pause(mean time.Duration, fixed bool) time.Duration {
 }
 
 // gap draws a time between arrivals of mean 1 with a coefficient of variation.
-func (d draws) gap(cv float64) float64 {
-	if cv == 1 {
-		return d.ExpFloat64()
-	}
-	shape := 1 / (cv * cv)
-	return d.gamma(shape) / shape
-}
-
-// gamma draws from the gamma distribution of scale 1 by Marsaglia and Tsang's method
-// (2000); a shape below 1 is drawn at shape+1 and scaled down.
-func (d draws) gamma(shape float64) float64 {
-	if shape < 1 {
-		return d.gamma(shape+1) * math.Pow(1-d.Float64(), 1/shape)
-	}
-	a := shape - 1./3
-	c := 1 / math.Sqrt(9*a)
-	for {
-		x := d.NormFloat64()
-		v := 1 + c*x
-		if v <= 0 {
-			continue
-		}
-		v = v * v * v
-		if math.Log(1-d.Float64()) < x*x/2+a-a*v+a*math.Log(v) {
-			return a * v
-		}
-	}
-}
+func (d draws) gap(cv float64) float64 { return arrival.Gap(d.Rand, cv) }
 
 // z95 is the 95th percentile of the normal distribution.
 const z95 = 1.6448536

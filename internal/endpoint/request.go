@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/millrace/millrace/internal/field"
 )
 
 // Bounds of a request. What a body weighs in all is the gateway's to bound.
@@ -193,7 +195,7 @@ func (w *walker) object(depth int) error {
 			return nil // the closing brace: keys are strings
 		}
 		if seen[name] {
-			return invalid("Member '%s' is there twice.", clean(name))
+			return invalid("Member '%s' is there twice.", field.Clean(name))
 		}
 		if w.members++; w.members > maxMembers {
 			return invalid("The body has more than %d members.", maxMembers)
@@ -241,18 +243,4 @@ func (w *walker) inside(token json.Token, depth int) error {
 			return err
 		}
 	}
-}
-
-// clean bounds a name that a client chose and takes out of it what would harm a
-// log or a header.
-func clean(s string) string {
-	if len(s) > maxName {
-		s = s[:maxName]
-	}
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c >= 0x7f && c < 0xa0 || c == '\u2028' || c == '\u2029' {
-			return '_'
-		}
-		return c
-	}, strings.ToValidUTF8(s, "_"))
 }

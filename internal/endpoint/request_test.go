@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/millrace/millrace/internal/field"
 )
 
 func TestI1Requests(t *testing.T) {
@@ -148,7 +150,7 @@ func TestClean(t *testing.T) {
 	for in, want := range map[string]string{
 		"a b": "a b", "a\nb\x00": "a_b_", "é": "é", "\xff": "_", "\u0085\u2028": "__", strings.Repeat("x", 300): strings.Repeat("x", maxName),
 	} {
-		if got := clean(in); got != want {
+		if got := field.Clean(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}

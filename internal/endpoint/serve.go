@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/task"
 )
@@ -49,16 +50,16 @@ func (s *Set) accept(h http.Header, c Caller, p *plan, body []byte) (*request, f
 	}
 	key := flow.Key{Class: s.class(h, p.Class), Tenant: c.Tenant, User: c.User}
 	if req.session != "" {
-		key.User = clean(req.session)
+		key.User = field.Clean(req.session)
 	}
 	if len(c.Classes) > 0 && !slices.Contains(c.Classes, key.Class) {
 		return nil, key, forbidden("This key may not be used for class '" + string(key.Class) + "'.")
 	}
 	if _, ok := s.deps.Route(req.model); !ok {
-		return nil, key, invalid("Member '%s': there is no model '%s'.", p.ModelField, clean(req.model))
+		return nil, key, invalid("Member '%s': there is no model '%s'.", p.ModelField, field.Clean(req.model))
 	}
 	if !allowed(c.Models, req.model) {
-		return nil, key, forbidden("This key may not be used for model '" + clean(req.model) + "'.")
+		return nil, key, forbidden("This key may not be used for model '" + field.Clean(req.model) + "'.")
 	}
 	if p.system.size(req.values)+p.prompt.size(req.values) > s.options.MaxPrompt {
 		return nil, key, &fault{status: http.StatusRequestEntityTooLarge, message: "The request makes a prompt that is too long."}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/task"
 )
 
@@ -30,7 +31,7 @@ func (s *Set) taskStatus(w http.ResponseWriter, r *http.Request, c Caller) {
 }
 
 // taskID is the id in the path, bounded: it comes back in the answer.
-func taskID(r *http.Request) string { return clean(r.PathValue("id")) }
+func taskID(r *http.Request) string { return field.Clean(r.PathValue("id")) }
 
 func statusBody(t *task.Task) []byte {
 	o := new(object).add("task_id", t.ID).add("state", t.State.String()).add("ready", t.Ready()).

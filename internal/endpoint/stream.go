@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/llm"
 )
 
@@ -140,7 +141,7 @@ func (s *said) take(data []byte) error {
 		return errInBand
 	}
 	if c.Model != "" {
-		s.model = clean(c.Model)
+		s.model = field.Clean(c.Model)
 	}
 	if u := c.Usage; u != nil {
 		s.usage = usage{Input: max(u.Input, 0), Output: max(u.Output, 0)}

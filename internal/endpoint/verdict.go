@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/dispatch"
+	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
 	"github.com/millrace/millrace/internal/task"
@@ -142,5 +143,5 @@ func detail(e *llm.Error) string {
 	if e.Message == "" {
 		return "."
 	}
-	return ": " + clean(e.Message)
+	return ": " + field.Clean(e.Message)
 }

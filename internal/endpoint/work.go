@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/dispatch"
 	"github.com/millrace/millrace/internal/estimate"
+	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/llm"
 	"github.com/millrace/millrace/internal/task"
 )
@@ -53,7 +54,7 @@ func (j *job) run(ctx context.Context, route int, tell func(Update)) (task.Resul
 	j.s.deps.Dispatcher.Do(ctx, &dispatch.Request{
 		ID: j.task.ID, Arrived: j.began, Soft: true,
 		Ask: admission.Ask{
-			Route: route, Flow: j.task.Flow, Model: clean(j.request.model), Size: size, Task: true,
+			Route: route, Flow: j.task.Flow, Model: field.Clean(j.request.model), Size: size, Task: true,
 			Kind: estimate.Kind(middle(j.prompt)),
 		},
 		Call: llm.Call{Operation: llm.OpChat, Stream: true, WantUsage: true, Body: body},
@@ -111,7 +112,7 @@ func unformed(r *reply, soft bool) verdict {
 func (j *job) result(r *reply, f formed) []byte {
 	model := r.model
 	if model == "" {
-		model = clean(j.request.model)
+		model = field.Clean(j.request.model)
 	}
 	return resultBody(j.plan, j.request, f, figures{
 		model: model, took: max(time.Since(j.began)-r.meta.Waited, 0), usage: r.usage,

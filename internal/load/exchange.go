@@ -191,17 +191,26 @@ func (x *exchange) read(ctx context.Context, resp *http.Response) {
 	o.cost = o.tally.Cost(x.plan.size(x.options))
 }
 
-func (x *exchange) readJSON(ctx context.Context, r io.Reader) {
-	o := x.out
-	o.first = time.Now()
+// hangsUp does what the plan's mischief does to an answer that is no stream, and reports
+// whether nothing of it is read.
+func (x *exchange) hangsUp(ctx context.Context) bool {
 	switch x.plan.mischief {
 	case hangUp:
 		x.cancel(errOurHangUp)
-		o.finish(disconnected, "")
-		return
+		x.out.finish(disconnected, "")
+		return true
 	case stallReading:
 		sleep(ctx, x.options.Mischief.StallFor)
 	case behave, cancelEarly:
+	}
+	return false
+}
+
+func (x *exchange) readJSON(ctx context.Context, r io.Reader) {
+	o := x.out
+	o.first = time.Now()
+	if x.hangsUp(ctx) {
+		return
 	}
 	err := o.tally.ReadJSON(r)
 	switch {

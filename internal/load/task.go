@@ -27,14 +27,8 @@ const pollGap = time.Second
 func (x *exchange) readEndpoint(ctx context.Context, body io.Reader) {
 	o := x.out
 	o.first = time.Now()
-	switch x.plan.mischief {
-	case hangUp:
-		x.cancel(errOurHangUp)
-		o.finish(disconnected, "")
+	if x.hangsUp(ctx) {
 		return
-	case stallReading:
-		sleep(ctx, x.options.Mischief.StallFor)
-	case behave, cancelEarly:
 	}
 	var said wire.Reply
 	if ok := x.decode(ctx, body, &said); ok {

@@ -21,6 +21,6 @@ func NewProcess(rate Profile, cv float64, seed uint64) *Process {
 
 // Next is the time of the next arrival; false if none will come any more.
 func (p *Process) Next() (time.Duration, bool) {
-	p.area += gap(p.rng, p.cv)
+	p.area += Gap(p.rng, p.cv)
 	return p.profile.When(p.area)
 }

@@ -152,7 +152,7 @@ func Synthesize(p Preset, rate float64, span time.Duration, limit int, seed uint
 	}
 	rng := Stream(seed, -1, 0)
 	var rows []Row
-	for at := 0.; at <= span.Seconds() && len(rows) < limit; at += gap(rng, f.cv) / rate {
+	for at := 0.; at <= span.Seconds() && len(rows) < limit; at += Gap(rng, f.cv) / rate {
 		rows = append(rows, Row{
 			At:        time.Duration(at * float64(time.Second)),
 			Context:   f.size(rng, f.inMean, f.inSD, f.inMost),
@@ -166,9 +166,9 @@ func (fit) size(rng *rand.Rand, mean, sd float64, most int) int {
 	return int(min(max(math.Round(math.Exp(mean+sd*rng.NormFloat64())), 1), float64(most)))
 }
 
-// gap draws a time between arrivals of mean 1 with the given coefficient of
+// Gap draws a time between arrivals of mean 1 with the given coefficient of
 // variation: exponential for 1, gamma otherwise.
-func gap(rng *rand.Rand, cv float64) float64 {
+func Gap(rng *rand.Rand, cv float64) float64 {
 	if cv == 1 {
 		return rng.ExpFloat64()
 	}
@@ -176,8 +176,8 @@ func gap(rng *rand.Rand, cv float64) float64 {
 	return gamma(rng, shape) / shape
 }
 
-// gamma draws from the gamma distribution of scale 1 by Marsaglia and Tsang's
-// method; a shape below 1 is drawn at shape+1 and scaled down.
+// gamma draws from the gamma distribution of the shape, above 0, and of scale 1, by
+// Marsaglia and Tsang's method (2000); a shape below 1 is drawn at shape+1 and scaled down.
 func gamma(rng *rand.Rand, shape float64) float64 {
 	if shape < 1 {
 		return gamma(rng, shape+1) * math.Pow(1-rng.Float64(), 1/shape)
