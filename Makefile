@@ -13,11 +13,11 @@ TOOL        := go tool -modfile=tools/go.mod
 RACE = $(if $(shell command -v cc || command -v gcc || command -v clang),-race)
 
 # The parts of `make test`, in order. A new part is one word here and one target below.
-TEST_PARTS  := test-go test-sdk
+TEST_PARTS  := test-go test-sdk test-browser
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build size run test need-cc test-go test-sdk bench bench-system acceptance fuzz lint mutants verify ci clean
+.PHONY: help build size run web test need-cc test-go test-sdk test-browser bench bench-system acceptance fuzz lint mutants verify ci clean
 
 help: ## list the targets
 	@while IFS= read -r line; do \
@@ -36,8 +36,11 @@ size:
 run: build ## the gateway in front of the built-in simulator, on loopback
 	./$(BIN) serve
 
+web: ## bundle the console: web/ becomes internal/console/dist
+	cd tools/web && go run .
+
 test: ## every test; installs what it needs, or names what it left out
-	@$(SHELL) tools/need.sh node
+	@$(SHELL) tools/need.sh node chromium
 	@for part in $(TEST_PARTS); do $(MAKE) --no-print-directory $$part || exit 1; done
 
 need-cc:
@@ -46,9 +49,13 @@ need-cc:
 test-go: need-cc ## Go tests, with the race detector where a C compiler exists
 	CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) ./...
 	go test -count=1 ./internal/archtest
+	cd tools/web && go test ./... && go run . -check
 
 test-sdk: ## the OpenAI SDK of npm against the built binary
 	@if $(SHELL) tools/need.sh --check node; then $(MAKE) --no-print-directory build && $(SHELL) tools/sdk.sh; fi
+
+test-browser: ## the console in headless Chromium
+	@if $(SHELL) tools/need.sh --check node chromium; then $(SHELL) test/browser/run.sh; fi
 
 bench: ## every benchmark once (BENCHTIME=100ms)
 	go test -run='^$$' -bench=. -benchmem -benchtime=$(BENCHTIME) ./...
@@ -75,4 +82,4 @@ verify: build ## formatting, tidiness, vet, size, and no reflection that keeps d
 ci: lint verify test mutants ## everything above that must be green
 
 clean: ## remove what was built
-	rm -rf bin test/sdk/node_modules
+	rm -rf bin test/sdk/node_modules test/browser/node_modules

@@ -11,7 +11,7 @@
 // is enforced by internal/archtest.
 //
 //	F6 wiring      config < app < cli < cmd/millrace     reads the environment, names adapters, owns goroutines
-//	F5 edge        gateway, load                         HTTP for programs; the users of a load test
+//	F5 edge        gateway, endpoint, console, load      HTTP for programs and people; the users of a load test
 //	F4 execution   dispatch                              route, attempt, relay, settle
 //	F3 control     admission                             lock, one timer and channels around the gate
 //	F2 adapter     provider/openai, provider/sim,        one protocol, store or sink each

@@ -1,5 +1,6 @@
 # usage: need.sh [--check] NAME...
-# Makes sure that cc (a C compiler, for the race detector) and node (Node.js 20 or newer, with npm) are there.
+# Makes sure that cc (a C compiler, for the race detector), node (Node.js 20 or newer, with npm) and chromium (or what
+# CHROMIUM names) are there.
 # Missing ones are installed where apt-get and root allow it. What stays missing is named in one line, and fails if CI=true.
 # With --check it installs and prints nothing and only tells by its status.
 set -u
@@ -8,6 +9,7 @@ have() {
 	case $1 in
 	cc) command -v cc || command -v gcc || command -v clang ;;
 	node) command -v npm && node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' ;;
+	chromium) command -v "${CHROMIUM:-/usr/bin/chromium}" ;;
 	esac >/dev/null 2>&1
 }
 
@@ -15,13 +17,15 @@ packages() {
 	case $1 in
 	cc) echo gcc libc6-dev ;;
 	node) echo nodejs npm ;;
+	chromium) echo chromium ;;
 	esac
 }
 
 without() {
 	case $1 in
 	cc) echo 'the race detector: it needs a C compiler (Go tests run without it)' ;;
-	node) echo 'test-sdk: it needs Node.js 20 or newer with npm' ;;
+	chromium) echo 'test-browser: it needs Chromium at /usr/bin/chromium, or CHROMIUM to name it' ;;
+	node) echo 'test-sdk and test-browser: they need Node.js 20 or newer with npm' ;;
 	esac
 }
 

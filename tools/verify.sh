@@ -7,11 +7,13 @@ fault() {
 	status=1
 }
 
-unformatted=$(gofmt -l cmd internal test doc.go)
+unformatted=$(gofmt -l cmd internal test tools/web doc.go)
 [ -z "$unformatted" ] || fault "not formatted, run gofmt -w on: $unformatted"
 
 go mod tidy -diff >/dev/null 2>&1 || fault 'go.mod or go.sum is not tidy, run go mod tidy'
 go vet ./... || fault 'go vet found faults'
+
+(cd tools/web && go run . -check) || fault 'internal/console/dist is not what web makes, run make web'
 
 # A function that calls reflect's Method or MethodByName with a name unknown to the linker keeps every exported method of
 # every reachable type in the binary (13 MB here). None of the functions that do so may be linked in.

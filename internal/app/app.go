@@ -8,9 +8,11 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/internal/console"
 	"github.com/millrace/millrace/internal/dispatch"
 	"github.com/millrace/millrace/internal/endpoint"
 	"github.com/millrace/millrace/internal/event"
@@ -19,6 +21,7 @@ import (
 	"github.com/millrace/millrace/internal/quota"
 	"github.com/millrace/millrace/internal/runner"
 	"github.com/millrace/millrace/internal/sink/prom"
+	"github.com/millrace/millrace/internal/sink/ring"
 	"github.com/millrace/millrace/internal/store/memory"
 )
 
@@ -44,6 +47,11 @@ type App struct {
 	history    *memory.History
 	runner     *runner.Runner
 	endpoints  atomic.Pointer[endpoint.Set]
+	ring       *ring.Ring
+	meter      *console.Meter
+	shadow     *console.Shadow
+	console    *console.Console
+	table      atomic.Pointer[gateway.Options] // in force
 	gateway    *gateway.Gateway
 
 	ledger *ledger               // nil where no state is kept
@@ -70,7 +78,7 @@ func newOn(n *network, c *config.Config, log *slog.Logger) (*App, error) {
 
 // build goes from the bottom up; each step pushes what undoes it.
 func (a *App) build() error {
-	for _, step := range []func() error{a.listen, a.openState, a.buildControl, a.buildTasks, a.buildGateway} {
+	for _, step := range []func() error{a.listen, a.openState, a.buildControl, a.buildTasks, a.buildConsole, a.buildGateway} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -154,7 +162,11 @@ func (a *App) buildControl() (err error) {
 		return err
 	}
 	a.tally = newTally()
-	a.sink = event.NewFanout(a.metrics, a.tally, &logSink{a.log}, a.network.sink)
+	a.ring, a.meter = ring.New(ring.Options{}), console.NewMeter()
+	if a.shadow, err = console.NewShadow(time.Now(), a.options, p.shadowed()); err != nil {
+		return err
+	}
+	a.sink = event.NewFanout(a.metrics, a.tally, a.ring, a.meter, a.shadow, &logSink{a.log}, a.network.sink)
 	d, err := dispatch.New(p.dispatch(), dispatch.Deps{Admission: a.admission, Providers: dispatchable(a.providers), Sink: a.sink, Log: a.log})
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ func (a *App) drain(ctx context.Context) error {
 	tasks := a.runner.Stats()
 	a.log.Info("draining", "running", a.dispatcher.running(), "tasks", tasks.Waiting+tasks.Running+tasks.Scheduled, "limit", limit.String())
 	a.gateway.Drain()
+	a.console.Close()
 	a.runner.Drain()
 	if !a.finished(ctx) {
 		a.log.Warn("the drain's limit passed; what still runs is ended", "running", a.dispatcher.running())

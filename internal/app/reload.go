@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/millrace/millrace/internal/config"
 )
@@ -101,7 +102,12 @@ func (a *App) apply(p *plan, started *stack) error {
 		func() error { a.options, a.providers = options, providers; return nil },
 		func() error { return a.runner.Reconfigure(p.runner()) },
 		func() error {
-			return a.gateway.Reconfigure(p.gateway(mounts(set)), newCatalog(p, listers(providers)))
+			o := p.gateway(append(mounts(set), desks(a.console)...))
+			if err := a.gateway.Reconfigure(o, newCatalog(p, listers(providers))); err != nil {
+				return err
+			}
+			a.table.Store(&o)
+			return a.shadow.Reconfigure(time.Now(), options, p.shadowed())
 		},
 	} {
 		if err := step(); err != nil {

@@ -81,7 +81,9 @@ func (a *App) buildGateway() error {
 		return err
 	}
 	a.endpoints.Store(set)
-	a.gateway, err = gateway.New(a.plan.gateway(mounts(set)), gateway.Deps{
+	o := a.plan.gateway(append(mounts(set), desks(a.console)...))
+	a.table.Store(&o)
+	a.gateway, err = gateway.New(o, gateway.Deps{
 		Dispatcher: a.dispatcher, Limits: a.admission, Catalog: newCatalog(a.plan, listers(a.providers)), Tasks: a.runner,
 		Sink: a.sink, Metrics: a.metrics.Handler(), Log: a.log,
 	})

@@ -73,10 +73,10 @@ var Floors = []Floor{
 		Imports: []string{vocabulary, mechanism, control},
 	},
 	{
-		Name: edge, Does: "HTTP for programs, and the users of a load test",
+		Name: edge, Does: "HTTP for programs and people, and the users of a load test",
 		Ranks: [][]string{
 			{"internal/load/gauge", "internal/load/wire"},
-			{"internal/gateway", "internal/endpoint", "internal/load"},
+			{"internal/gateway", "internal/endpoint", "internal/console", "internal/load"},
 			{"internal/load/verdict", "internal/load/view"},
 		},
 		Imports: []string{vocabulary, mechanism, control, execution},

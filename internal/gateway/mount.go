@@ -16,6 +16,7 @@ const (
 	Open                // everybody
 	Keyed               // whoever holds a key; everybody where none are configured
 	Operator            // as Keyed, and by Admin only, unless everything is on loopback
+	Desk                // where Operator is, and its handler asks for the key itself: a browser sends none with a page
 )
 
 // Dialect is a form of errors.

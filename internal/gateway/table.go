@@ -185,7 +185,7 @@ func (t *table) register(g *Gateway) error {
 	t.main, t.admin = newDesk(g, t), newDesk(g, t)
 	var faults []error
 	for _, p := range append(g.patterns(t.options.Loopback), mounted(&t.options)...) {
-		if p.access == accessUnsaid || p.access > Operator || p.dialect > App || p.serve == nil {
+		if p.access == accessUnsaid || p.access > Desk || p.dialect > App || p.serve == nil {
 			faults = append(faults, fmt.Errorf("gateway: pattern %q: say its access and dialect, and who answers", p.path))
 			continue
 		}
@@ -235,7 +235,7 @@ func mounted(o *Options) []pattern {
 		if m.Handler != nil {
 			p.serve = func(x *exchange) { m.Handler(&x.out, x.r, x.caller()) }
 		}
-		if m.Access == Operator {
+		if m.Access == Operator || m.Access == Desk {
 			p.main, p.admin = o.Loopback, true
 		}
 		all = append(all, p)

@@ -1,0 +1,209 @@
+package console
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/internal/event"
+	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/gate"
+)
+
+// Defaults of Options.
+const (
+	DefaultStreams  = 64
+	DefaultSessions = 256
+	DefaultIdle     = 12 * time.Hour
+)
+
+// Options bound the console.
+type Options struct {
+	Version  string        // of the program, shown on every page
+	Streams  int           // open at a time; 0 = 64
+	Sessions int           // logged in at a time, the oldest makes room; 0 = 256
+	Session  time.Duration // how long a login lasts; 0 = 12 h
+}
+
+// Setting is one value of the configuration as people see it.
+type Setting struct {
+	Name   string // such as upstreams.main.quota.requests
+	Value  string // masked if it is a credential
+	Origin string // file and line, variable, flag, or "default"
+}
+
+// Tasks is how the accepted tasks stand.
+type Tasks struct {
+	Waiting   int `json:"waiting"`
+	Running   int `json:"running"`
+	Scheduled int `json:"scheduled"` // for another try
+}
+
+// Requests are the latest ones; *ring.Ring keeps them.
+type Requests interface {
+	Recent(n int) []event.Record
+	Get(id string) (event.Record, bool)
+	Attempts(id string) []event.Attempt
+}
+
+// Role is what a principal may do. The zero value may look.
+type Role uint8
+
+// The roles.
+const (
+	Viewer   Role = iota // sees everything that the console shows
+	Operator             // may act, too
+)
+
+// String returns the role as the pages and the log name it.
+func (r Role) String() string {
+	if r == Operator {
+		return "operator"
+	}
+	return "viewer"
+}
+
+// Principal is whom a key stands for.
+type Principal struct {
+	Name string // of the key, for people and the log; never a secret
+	Role Role
+}
+
+// Keys know who may come.
+type Keys interface {
+	Any() bool                                           // false: none are configured, and whoever reaches this machine is the operator
+	Find(sum [sha256.Size]byte) (who Principal, ok bool) // by the SHA-256 of the token
+}
+
+// Deps are what the console shows and acts on. All functions may be called from
+// any goroutine.
+type Deps struct {
+	Snapshot func() gate.Snapshot
+	Settings func() []Setting
+	Requests Requests
+	Meter    *Meter
+	Shadow   *Shadow                    // nil: nobody counts the 429s that were avoided
+	Keys     Keys                       // nil: none are ever configured
+	Tasks    func() Tasks               // nil: there are no tasks
+	Reset    func(upstream string) bool // closes a breaker; false: there is no such upstream; nil: cannot be done
+	Trip     func(upstream string) bool // opens it, as Reset
+	Log      *slog.Logger               // the audit, too; nil discards
+}
+
+func (d *Deps) validate() error {
+	if d.Snapshot == nil || d.Settings == nil || d.Requests == nil || d.Meter == nil {
+		return errors.New("console: Snapshot, Settings, Requests or Meter missing: pass all four in Deps")
+	}
+	return nil
+}
+
+func (o *Options) validate() error {
+	if o.Streams < 0 || o.Sessions < 0 || o.Session < 0 {
+		return fmt.Errorf("console: streams %d, sessions %d, session %v: must not be negative, 0 is the default", o.Streams, o.Sessions, o.Session)
+	}
+	return nil
+}
+
+// Caller is who asks, as far as the gateway tells.
+type Caller struct {
+	Tenant  string
+	Key     string // name of the key; empty where none are configured
+	Class   flow.Class
+	User    string
+	Classes []flow.Class
+	Models  []string
+	ID      string // of the request
+}
+
+// Mount is a route for the gateway to serve. Those of the console have both
+// marks: they belong where operators' routes are served, and ask for the key
+// themselves, since a browser cannot send one with a page.
+type Mount struct {
+	Pattern  string // of net/http's ServeMux, with a method
+	Operator bool   // where operators' routes are
+	Open     bool   // needs no key to be handed on
+	Handler  func(w http.ResponseWriter, r *http.Request, c Caller)
+}
+
+// Console answers people. Use New.
+type Console struct {
+	options  Options
+	deps     Deps
+	started  time.Time
+	files    map[string]*file
+	cross    *http.CrossOriginProtection
+	sessions sessions
+
+	mu      sync.Mutex
+	frame   frame
+	streams int
+	closed  chan struct{}
+	once    sync.Once
+}
+
+// New returns a Console, or everything that is wrong with o and d, joined.
+func New(o Options, d Deps) (*Console, error) {
+	if err := errors.Join(o.validate(), d.validate()); err != nil {
+		return nil, err
+	}
+	if o.Streams == 0 {
+		o.Streams = DefaultStreams
+	}
+	if o.Sessions == 0 {
+		o.Sessions = DefaultSessions
+	}
+	if o.Session == 0 {
+		o.Session = DefaultIdle
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	files, err := loadFiles()
+	if err != nil {
+		return nil, fmt.Errorf("console: read the pages: %w", err)
+	}
+	c := &Console{
+		options: o, deps: d, started: time.Now(), files: files,
+		cross: http.NewCrossOriginProtection(), closed: make(chan struct{}),
+	}
+	c.sessions.open = make(map[[sha256.Size]byte]session)
+	return c, nil
+}
+
+// Close ends all streams, so that a shutdown need not wait for the pages that
+// are open.
+func (c *Console) Close() { c.once.Do(func() { close(c.closed) }) }
+
+// Paths.
+const (
+	pages = "/ui/"
+	api   = "/api/v1/console/"
+)
+
+// Mounts are the console's routes.
+func (c *Console) Mounts() []Mount {
+	page := func(pattern string, serve http.HandlerFunc) Mount {
+		return Mount{Pattern: pattern, Operator: true, Open: true, Handler: func(w http.ResponseWriter, r *http.Request, _ Caller) {
+			harden(w.Header())
+			serve(w, r)
+		}}
+	}
+	return []Mount{
+		page("GET /ui", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, pages, http.StatusFound) }),
+		page("GET "+pages+"{file...}", c.serveFile),
+		c.mount("GET", "session", c.serveSession, open),
+		c.mount("POST", "session", c.login, open),
+		c.mount("DELETE", "session", c.logout, open),
+		c.mount("GET", "state", c.serveState, look),
+		c.mount("GET", "stream", c.serveStream, look),
+		c.mount("GET", "settings", c.serveSettings, look),
+		c.mount("GET", "requests", c.serveRequests, look),
+		c.mount("GET", "requests/{id}", c.serveRequest, look),
+		c.mount("POST", "upstreams/{name}/reset", c.reset, act),
+		c.mount("POST", "upstreams/{name}/trip", c.trip, act),
+	}
+}

@@ -1,0 +1,153 @@
+package console
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	cookieName = "millrace_session"
+	maxLogin   = 4 << 10 // bytes of a login's body
+)
+
+// session is one login. The key is known by its hash alone, which is asked for
+// anew each time: a key that is revoked takes its sessions along.
+type session struct {
+	key     [sha256.Size]byte
+	expires time.Time
+}
+
+// sessions are those that are logged in, by the hash of what their cookie holds.
+type sessions struct {
+	mu   sync.Mutex
+	open map[[sha256.Size]byte]session
+}
+
+// add opens a session and returns what its cookie holds. The one that would end
+// first makes room.
+func (s *sessions) add(now time.Time, most int, made session) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first [sha256.Size]byte
+	found := false
+	for id, old := range s.open {
+		if !now.Before(old.expires) {
+			delete(s.open, id)
+		} else if !found || old.expires.Before(s.open[first].expires) {
+			first, found = id, true
+		}
+	}
+	if len(s.open) >= most {
+		delete(s.open, first)
+	}
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails
+	token := base64.RawURLEncoding.EncodeToString(secret[:])
+	s.open[sha256.Sum256([]byte(token))] = made
+	return token
+}
+
+func (s *sessions) find(now time.Time, token string) (session, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, ok := s.open[sha256.Sum256([]byte(token))]
+	return found, ok && now.Before(found.expires)
+}
+
+func (s *sessions) drop(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, sha256.Sum256([]byte(token)))
+}
+
+// identify says who asks: the session's key, or the one that was sent.
+func (c *Console) identify(r *http.Request) (Principal, bool) {
+	if !c.locked() {
+		return Principal{Name: "local", Role: Operator}, true
+	}
+	if cookie, err := r.Cookie(cookieName); err == nil {
+		if s, ok := c.sessions.find(time.Now(), cookie.Value); ok {
+			return c.deps.Keys.Find(s.key)
+		}
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if token == "" || !strings.EqualFold(scheme, "bearer") {
+		return Principal{}, false
+	}
+	return c.deps.Keys.Find(sha256.Sum256([]byte(strings.TrimSpace(token))))
+}
+
+// sessionView is what a page must know of who looks at it.
+type sessionView struct {
+	In      bool   `json:"in"`     // may look
+	Locked  bool   `json:"locked"` // there are keys to log in with
+	Name    string `json:"name,omitempty"`
+	Role    string `json:"role,omitempty"`
+	Version string `json:"version"`
+	Trip    bool   `json:"trip"` // may and can trip a breaker
+	Reset   bool   `json:"reset"`
+}
+
+func (c *Console) serveSession(v *visit) {
+	who, in := c.identify(v.r)
+	s := sessionView{In: in, Locked: c.locked()}
+	if in {
+		acts := who.Role == Operator
+		s.Name, s.Role, s.Version = who.Name, who.Role.String(), c.options.Version
+		s.Trip, s.Reset = acts && c.deps.Trip != nil, acts && c.deps.Reset != nil
+	}
+	v.json(s)
+}
+
+// login exchanges a key for a session.
+func (c *Console) login(v *visit) {
+	var body struct {
+		Key string `json:"key"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(v.w, v.r.Body, maxLogin)).Decode(&body); err != nil {
+		v.problem(http.StatusBadRequest, "Send {\"key\": \"...\"}.")
+		return
+	}
+	if !c.locked() {
+		c.serveSession(v)
+		return
+	}
+	sum := sha256.Sum256([]byte(strings.TrimSpace(body.Key)))
+	who, ok := c.deps.Keys.Find(sum)
+	if v.who = who; !ok {
+		v.who = Principal{}
+		c.audit(v, "login refused")
+		v.problem(http.StatusUnauthorized, "This key is not known.")
+		return
+	}
+	now := time.Now()
+	token := c.sessions.add(now, c.options.Sessions, session{key: sum, expires: now.Add(c.options.Session)})
+	v.cookie(token, int(c.options.Session/time.Second))
+	c.audit(v, "login")
+	v.r.Header.Set("Cookie", cookieName+"="+token)
+	c.serveSession(v)
+}
+
+func (c *Console) logout(v *visit) {
+	if cookie, err := v.r.Cookie(cookieName); err == nil {
+		c.sessions.drop(cookie.Value)
+		c.audit(v, "logout")
+	}
+	v.cookie("", -1)
+	v.w.WriteHeader(http.StatusNoContent)
+}
+
+// cookie sets the session's cookie. Where the connection is not encrypted it is
+// one to this machine, or one that its operator has chosen to leave so.
+func (v *visit) cookie(value string, seconds int) {
+	http.SetCookie(v.w, &http.Cookie{ //nolint:gosec // Secure follows the connection: a plain one would never get the cookie back
+		Name: cookieName, Value: value, Path: "/", MaxAge: seconds,
+		HttpOnly: true, Secure: v.r.TLS != nil, SameSite: http.SameSiteStrictMode,
+	})
+}

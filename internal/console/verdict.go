@@ -1,0 +1,130 @@
+package console
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/millrace/millrace/internal/breaker"
+	"github.com/millrace/millrace/internal/llm"
+)
+
+// The levels of a verdict.
+const (
+	levelGood = "good" // nothing to do
+	levelBusy = "busy" // it works as it should, and people wait
+	levelBad  = "bad"  // somebody should look
+)
+
+// lastly is how long an upstream's 429 is worth a word.
+const lastly = time.Minute
+
+// verdict is how the gateway stands, in words.
+type verdict struct {
+	Level string `json:"level"`
+	Text  string `json:"text"`
+}
+
+// judge says how it stands: what is broken first, then who waits and what for,
+// else what will be tight first.
+func judge(now time.Time, s *state, f *figures) verdict {
+	for i := range s.Upstreams {
+		if u := &s.Upstreams[i]; u.Breaker.State != breaker.Closed.String() && !u.Retired {
+			return verdict{levelBad, down(u) + waiting(s)}
+		}
+	}
+	for i := range s.Upstreams {
+		u := &s.Upstreams[i]
+		if at := f.upstreams[u.Name].lastThrottle; !at.IsZero() && now.Sub(at) < lastly {
+			return verdict{levelBusy, fmt.Sprintf("%s answered 429 %s ago; it is asked more slowly.%s", u.Name, seconds(now.Sub(at)), waiting(s))}
+		}
+	}
+	name, used := tightest(s)
+	switch {
+	case s.Waiting > 0 && name != "":
+		return verdict{levelBusy, waiting(s)[1:] + " Tightest: " + name + ", " + percent(used) + " used."}
+	case s.Waiting > 0:
+		return verdict{levelBusy, waiting(s)[1:]}
+	case name != "" && used > 0:
+		return verdict{levelGood, "All clear: nobody waits. Tightest: " + name + ", " + percent(used) + " used."}
+	}
+	return verdict{levelGood, "All clear: nobody waits."}
+}
+
+// down says that an upstream is not asked.
+func down(u *upstream) string {
+	if u.Breaker.State == breaker.HalfOpen.String() || u.Breaker.NextProbe == 0 {
+		return u.Name + " was down, and the next request tries whether it is back."
+	}
+	return u.Name + " is down; it is tried again in " + seconds(time.Duration(u.Breaker.NextProbe*float64(time.Millisecond))) + "."
+}
+
+// waiting says who waits; empty if nobody does.
+func waiting(s *state) string {
+	switch {
+	case s.Waiting == 0:
+		return ""
+	case s.Waiting == 1:
+		return " 1 request waits."
+	case s.Lately.WaitP95 == 0:
+		return fmt.Sprintf(" %d requests wait.", s.Waiting)
+	}
+	return fmt.Sprintf(" %d requests wait; 95 of 100 waited at most %s.", s.Waiting, seconds(time.Duration(s.Lately.WaitP95*float64(time.Millisecond))))
+}
+
+// tightest is the limit of which most is used, and how much; empty if there is
+// none.
+func tightest(s *state) (name string, used float64) {
+	used = -1
+	for i := range s.Upstreams {
+		u := &s.Upstreams[i]
+		for j := range u.Windows {
+			w := &u.Windows[j]
+			if share := 1 - float64(w.Free)/float64(max(w.Learned, 1)); share > used {
+				name, used = u.Name+" "+unit(w), share
+			}
+		}
+		if u.Seats > 0 && float64(u.InUse)/float64(u.Seats) > used {
+			name, used = u.Name+" seats", float64(u.InUse)/float64(u.Seats)
+		}
+	}
+	return name, used
+}
+
+// spans are those that have a name.
+var spans = map[time.Duration]string{time.Second: "s", time.Minute: "min", time.Hour: "h", 24 * time.Hour: "day"}
+
+// unit is what a limit counts, such as "tokens/min".
+func unit(w *window) string {
+	what := w.Dim
+	span := time.Duration(w.Span * float64(time.Millisecond))
+	if name, known := spans[span]; known {
+		return what + "/" + name
+	}
+	return what + " in " + seconds(span)
+}
+
+// whyOpen says what an upstream's breaker opened for.
+func whyOpen(n upstreamCount) string {
+	switch {
+	case n.lastFailure.IsZero() || n.lastKind == llm.KindNone:
+		return "opened by hand, or before the last start"
+	case n.lastStatus != 0:
+		return "last failure: " + n.lastKind.String() + ", HTTP " + strconv.Itoa(n.lastStatus)
+	}
+	return "last failure: " + n.lastKind.String() + ", no answer"
+}
+
+func percent(share float64) string {
+	return strconv.Itoa(int(100*min(max(share, 0), 1)+0.5)) + " %"
+}
+
+func seconds(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+	case d < 2*time.Minute:
+		return strconv.Itoa(int(d.Seconds()+0.5)) + " s"
+	}
+	return strconv.Itoa(int(d.Minutes()+0.5)) + " min"
+}

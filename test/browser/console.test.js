@@ -1,0 +1,311 @@
+// The console as a person meets it: real Chromium, a server that is acted.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import axe from "axe-core";
+import { cleanUp, openPage, operatorKey, pages, startBrowser, startStage, viewerKey, visit } from "./stage.js";
+
+let browser;
+
+before(async () => {
+  browser = await startBrowser();
+});
+after(async () => {
+  await browser.close();
+  await cleanUp();
+});
+
+/** What axe finds wrong with a page as it stands. */
+async function violations(page) {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  return violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`);
+}
+
+/** A number that the page shows, as programs read it. */
+const value = (page, selector) => page.locator(`${selector} data`).first().getAttribute("value").then(Number);
+
+describe("every page", () => {
+  let stage;
+  before(async () => {
+    stage = await startStage("--still");
+  });
+  after(() => stage.end());
+
+  for (const width of [1280, 390]) {
+    for (const theme of ["light", "dark"]) {
+      test(`is sound at ${width} px, ${theme}`, async () => {
+        const { page, context, faults } = await openPage(browser, { width, theme });
+        const { requests } = await (await fetch(`${stage.url}/api/v1/console/requests?limit=20`)).json();
+        for (const name of [...pages, `request/${requests[7].id}`]) {
+          await visit(page, stage.url, name);
+          assert.deepEqual(await violations(page), [], `${name}: axe`);
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          assert.ok(wide <= 0, `${name} is ${wide} px too wide`);
+        }
+        await visit(page, stage.url, "now");
+        for (const summary of await page.locator("summary").all()) await summary.click();
+        assert.equal(await page.locator(".chart tbody tr").count(), 59);
+        assert.deepEqual(await violations(page), [], "chart as a table: axe");
+        assert.deepEqual(faults, []);
+        await context.close();
+      });
+    }
+  }
+
+  test("is used by keyboard alone", async () => {
+    const { page, context } = await openPage(browser);
+    await visit(page, stage.url, "now");
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the page");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+    await page.locator("nav a", { hasText: "Quotas" }).focus();
+    await page.keyboard.press("Enter");
+    await page.waitForSelector('[data-upstream="openai"]');
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1");
+    assert.equal(await page.locator("nav a[aria-current=page]").textContent(), "Quotas");
+    await page.locator('[data-upstream="openai"] .actions button').focus();
+    await page.keyboard.press("Enter");
+    assert.match(await page.evaluate(() => document.activeElement.textContent), /^Yes/);
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter"); // No
+    const left = await (await fetch(`${stage.url}/api/v1/console/state`)).json();
+    assert.equal(left.upstreams[1].breaker.state, "closed");
+    await context.close();
+  });
+
+  test("weighs at most 120 KB on the wire, and asks nobody else", async () => {
+    const { page, context } = await openPage(browser);
+    let bytes = 0;
+    const hosts = new Set();
+    page.on("response", async (r) => {
+      hosts.add(new URL(r.url()).origin);
+      if (r.url().includes("/ui/")) bytes += Number((await r.allHeaders())["content-length"] ?? 0);
+    });
+    await visit(page, stage.url, "now");
+    assert.deepEqual([...hosts], [stage.url]);
+    assert.ok(bytes > 20_000 && bytes <= 120_000, `${bytes} bytes`);
+    await context.close();
+  });
+
+  test("keeps the theme that was chosen", async () => {
+    const { page, context } = await openPage(browser, { theme: "light" });
+    await visit(page, stage.url, "now");
+    const light = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    await page.locator("select").selectOption("dark");
+    const dark = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    assert.notEqual(light, dark);
+    await page.reload();
+    await page.waitForSelector("#waiting");
+    assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), dark);
+    await context.close();
+  });
+});
+
+describe("what moves", () => {
+  let stage;
+  before(async () => {
+    stage = await startStage();
+  });
+  after(() => stage.end());
+
+  /** The frame that the page shows, and the gateway's of the same number. */
+  async function same(page, read) {
+    for (let tries = 0; tries < 20; tries++) {
+      const shown = await page.evaluate(read);
+      const state = await (await fetch(`${stage.url}/api/v1/console/state`)).json();
+      if (state.seq === shown.seq) return { shown, state };
+      await page.waitForFunction((seq) => Number(document.querySelector("main").dataset.seq) > seq, shown.seq);
+    }
+    throw new Error("the page and the gateway never showed the same frame");
+  }
+
+  test("every number is the API's at that instant", async () => {
+    const { page, context, faults } = await openPage(browser);
+    await visit(page, stage.url, "now");
+    for (let round = 0; round < 3; round++) {
+      const { shown, state } = await same(page, () => ({
+        seq: Number(document.querySelector("main").dataset.seq),
+        numbers: ["waiting", "p95", "avoided", "told"].map((id) => Number(document.querySelector(`#${id} data`).value)),
+        facts: [...document.querySelectorAll(".facts data")].map((d) => Number(d.value)),
+        verdict: document.getElementById("verdict").textContent,
+      }));
+      assert.deepEqual(shown.numbers, [state.waiting, state.lately.wait_p95_ms, state.avoided, state.today.told_429]);
+      const t = state.today;
+      assert.deepEqual(shown.facts, [t.finished, t.served, t.waited, t.throttled, t.refused, state.tasks.waiting, state.tasks.running, state.tasks.scheduled]);
+      assert.equal(shown.verdict, state.verdict.text);
+      await page.waitForFunction((seq) => Number(document.querySelector("main").dataset.seq) > seq, shown.seq);
+    }
+    await visit(page, stage.url, "quotas");
+    const quotas = await same(page, () => ({
+      seq: Number(document.querySelector("main").dataset.seq),
+      rows: [...document.querySelectorAll(".card")].map((c) => [...c.querySelectorAll(".quota tr.bare")].map((r) => [...r.querySelectorAll("data")].map((d) => Number(d.value)))),
+    }));
+    const want = quotas.state.upstreams.map((u) => [
+      ...u.windows.map((w) => [w.used, w.reserved, w.free, w.full_ms]),
+      u.seats > 0 ? [u.in_use, u.seats - u.in_use] : [u.in_use],
+    ]);
+    assert.deepEqual(quotas.shown.rows, want);
+    await visit(page, stage.url, "queue");
+    const queue = await same(page, () => ({
+      seq: Number(document.querySelector("main").dataset.seq),
+      classes: [...document.querySelectorAll("tr[data-class]")].map((r) => [r.dataset.class, ...[...r.querySelectorAll("data")].map((d) => Number(d.value))]),
+      users: [...document.querySelectorAll("[aria-label=\"Table: Users\"] tbody tr")].map((r) => [...r.querySelectorAll("data")].map((d) => Number(d.value))),
+    }));
+    assert.deepEqual(queue.shown.classes, queue.state.classes.map((c) => [c.name, c.waiting, c.finished, c.served, c.refused]));
+    assert.deepEqual(queue.shown.users, queue.state.users.map((u) => [u.requests, u.tokens, u.share, u.wait_max_ms]));
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  test("stands still while paused", async () => {
+    const { page, context } = await openPage(browser);
+    await visit(page, stage.url, "now");
+    const button = page.getByRole("button", { name: "Pause" });
+    await button.click();
+    const seq = await page.locator("main").getAttribute("data-seq");
+    for (let now = Number(seq); now < Number(seq) + 3; ) now = (await (await fetch(`${stage.url}/api/v1/console/state`)).json()).seq;
+    assert.equal(await page.locator("main").getAttribute("data-seq"), seq);
+    await button.click();
+    await page.waitForFunction((was) => Number(document.querySelector("main").dataset.seq) > was, Number(seq));
+    await context.close();
+  });
+
+  test("polls when the stream breaks, and says so", async () => {
+    const { page, context } = await openPage(browser);
+    await page.route("**/stream", (route) => route.abort());
+    await visit(page, stage.url, "now");
+    await page.waitForFunction(() => document.querySelector("header .pill").textContent.includes("every 5 s"));
+    const seq = Number(await page.locator("main").getAttribute("data-seq"));
+    await page.waitForFunction((was) => Number(document.querySelector("main").dataset.seq) > was, seq, { timeout: 8000 });
+    await context.close();
+  });
+});
+
+test("names that are markup stay text", async (t) => {
+  const stage = await startStage("--still", "--hostile");
+  t.after(() => stage.end());
+  const { page, context, faults } = await openPage(browser);
+  await page.addInitScript(() => {
+    window.refused = [];
+    document.addEventListener("securitypolicyviolation", (e) => window.refused.push(e.violatedDirective));
+  });
+  const { requests } = await (await fetch(`${stage.url}/api/v1/console/requests?limit=500`)).json();
+  const id = requests.find((r) => r.id.includes("<iframe"))?.id;
+  assert.ok(id, "no hostile request on the stage");
+  for (const name of [...pages, `request/${encodeURIComponent(id)}`]) {
+    await visit(page, stage.url, name);
+    assert.ok(!(await page.title()).includes("owned"), name);
+    assert.deepEqual(await page.evaluate(() => window.refused), [], name);
+    assert.equal(await page.locator("iframe, main img, main script, svg[onload]").count(), 0, name);
+  }
+  assert.ok((await page.textContent("main")).includes(`<img src=x onerror="document.title='owned'">`));
+  await visit(page, stage.url, "quotas");
+  await page.locator('[data-upstream="<svg onload=alert(1)>"] .actions button').click();
+  await page.getByRole("button", { name: /^Yes/ }).click();
+  await page.waitForFunction(() => document.querySelector(".answer span")?.textContent.includes("closed now"));
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+describe("with keys", () => {
+  let stage;
+  before(async () => {
+    stage = await startStage("--still", "--locked");
+  });
+  after(() => stage.end());
+
+  async function login(page, key) {
+    await page.goto(`${stage.url}/ui/`);
+    await page.fill("#key", key);
+    await page.keyboard.press("Enter");
+  }
+
+  test("a stranger sees the login alone", async () => {
+    for (const theme of ["light", "dark"]) {
+      const { page, context, faults } = await openPage(browser, { width: 390, theme });
+      await page.goto(`${stage.url}/ui/#/quotas`);
+      await page.waitForSelector("#key");
+      assert.deepEqual(await violations(page), []);
+      assert.deepEqual(faults, []);
+      await login(page, "guess");
+      await page.waitForFunction(() => document.querySelector("#wrong").textContent !== "");
+      assert.equal((await page.request.get(`${stage.url}/api/v1/console/state`)).status(), 401);
+      await context.close();
+    }
+    assert.equal(stage.log().filter((l) => l.action === "login refused").length, 2);
+  });
+
+  test("an operator trips and resets a breaker, and it is in the log", async () => {
+    const { page, context, faults } = await openPage(browser);
+    await login(page, operatorKey);
+    await page.waitForSelector("#waiting");
+    const cookie = (await context.cookies())[0];
+    assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, "Strict"]);
+    assert.equal(await page.evaluate(() => document.cookie), "");
+    await page.locator("nav a", { hasText: "Quotas" }).click();
+    const card = page.locator('[data-upstream="openai"]');
+    const breaker = async () => (await (await page.request.get(`${stage.url}/api/v1/console/state`)).json()).upstreams[1].breaker.state;
+    for (const [button, pill, state, action] of [["Open breaker", "breaker open", "open", "trip breaker"], ["Close breaker", "answers", "closed", "reset breaker"]]) {
+      await card.getByRole("button", { name: button }).click();
+      await card.getByRole("button", { name: /^Yes/ }).click();
+      await card.locator(".pill", { hasText: pill }).waitFor();
+      assert.equal(await breaker(), state);
+      const line = stage.log().at(-1);
+      assert.deepEqual([line.action, line.by, line.role, line.upstream, line.done], [action, "ops", "operator", "openai", true]);
+    }
+    await page.getByRole("button", { name: /^Log out/ }).click();
+    await page.waitForSelector("#key");
+    assert.equal((await page.request.get(`${stage.url}/api/v1/console/state`)).status(), 401);
+    assert.deepEqual(faults, []);
+    await context.close();
+  });
+
+  test("a viewer cannot act", async () => {
+    const { page, context } = await openPage(browser);
+    await login(page, viewerKey);
+    await page.waitForSelector("#waiting");
+    await visit(page, stage.url, "quotas");
+    assert.equal(await page.locator(".actions button").count(), 0);
+    const status = await page.evaluate(async () => (await fetch("/api/v1/console/upstreams/openai/trip", { method: "POST" })).status);
+    assert.equal(status, 403);
+    assert.equal(stage.log().at(-1).action, "refused");
+    await context.close();
+  });
+});
+
+test("a page of another site is refused", async (t) => {
+  const [stage, other] = [await startStage("--still"), await startStage("--still")];
+  t.after(() => Promise.all([stage.end(), other.end()]));
+  const { page, context } = await openPage(browser);
+  // What the other stage answers to an unknown path is a page without the console's policy.
+  for (const evil of [other.url, other.url.replace("127.0.0.1", "localhost")]) {
+    await page.goto(`${evil}/evil`);
+    await page.evaluate(async (url) => {
+      for (const method of ["POST", "DELETE", "PUT"]) await fetch(`${url}/api/v1/console/upstreams/openai/trip`, { method, mode: method === "POST" ? "no-cors" : "cors", credentials: "include" }).catch(() => {});
+      const form = document.createElement("form");
+      form.method = "POST";
+      form.action = `${url}/api/v1/console/upstreams/openai/trip`;
+      document.body.append(form);
+      form.submit();
+    }, stage.url);
+    await page.waitForURL(`${stage.url}/**`);
+    await page.goto(`${evil}/evil`);
+    const read = await page.evaluate(async (url) => {
+      const source = new EventSource(`${url}/api/v1/console/stream`, { withCredentials: true });
+      const heard = new Promise((done) => {
+        source.onmessage = () => done("an event");
+        source.onerror = () => done("nothing");
+      });
+      const state = await fetch(`${url}/api/v1/console/state`, { credentials: "include" }).then((r) => r.text(), () => "nothing");
+      return [await heard, state];
+    }, stage.url);
+    assert.deepEqual(read, ["nothing", "nothing"]);
+  }
+  const state = await (await fetch(`${stage.url}/api/v1/console/state`)).json();
+  assert.equal(state.upstreams[1].breaker.state, "closed");
+  const lines = stage.log();
+  assert.ok(lines.length >= 8 && lines.every((l) => l.action === "refused" && l.why === "another site"), JSON.stringify(lines));
+  await context.close();
+});

@@ -1,0 +1,136 @@
+import { useEffect, useState } from "preact/hooks";
+import type { Story, Tokens } from "../types";
+import { get } from "../api";
+import { moment, reason, span } from "../format";
+import { Empty, Num, Pill, Span, Table } from "../parts";
+import { Outcome } from "./requests";
+
+/** Why it waited, in a sentence or two. */
+function why(r: Story): string {
+  const parts: string[] = [];
+  if (r.queued_ms < 1) parts.push("It did not wait.");
+  else parts.push(`It waited ${span(r.queued_ms)}${r.reason ? ` for ${reason(r.reason)}` : ""}.`);
+  if (r.quoted && r.attempts > 0) {
+    const held = r.queued_ms <= r.eta_p90_ms;
+    parts.push(`On arrival ${span(r.eta_p50_ms)} was expected and at most ${span(r.eta_p90_ms)} promised for 9 in 10: ${held ? "kept" : "not kept"}.`);
+  }
+  if (r.cause) parts.push(`It was turned away: ${r.cause.replaceAll("_", " ")}.`);
+  if (r.attempts > 1) parts.push(`It took ${r.attempts} attempts.`);
+  return parts.join(" ");
+}
+
+interface Step {
+  name: string;
+  kind: "wait" | "run" | "fail" | "answer";
+  from: number;
+  to: number;
+}
+
+/** What happened when, in ms after the arrival. */
+function steps(r: Story): Step[] {
+  const all: Step[] = [];
+  let free = 0;
+  for (const t of r.tries ?? []) {
+    if (t.start_ms > free + 0.5) all.push({ name: "waits", kind: "wait", from: free, to: t.start_ms });
+    const ok = t.kind === "none";
+    const first = t.first_byte_ms > 0 && t.first_byte_ms < t.total_ms;
+    const begun = t.start_ms + (first ? t.first_byte_ms : t.total_ms);
+    all.push({ name: `${t.upstream}: asked`, kind: ok ? "run" : "fail", from: t.start_ms, to: begun });
+    if (first) all.push({ name: `${t.upstream}: ${ok ? "answers" : "fails"}`, kind: ok ? "answer" : "fail", from: begun, to: t.start_ms + t.total_ms });
+    free = t.start_ms + t.total_ms;
+  }
+  if (all.length === 0) all.push({ name: "waits", kind: "wait", from: 0, to: r.total_ms });
+  return all;
+}
+
+function Timeline({ of: r }: { of: Story }) {
+  const whole = Math.max(r.total_ms, 1);
+  return (
+    <ol class="timeline">
+      {steps(r).map((s, i) => (
+        <li key={i}>
+          <span class="what">{s.name}</span>
+          <svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+            <rect class="rail" x="0" y="4.500" width="1000" height="1" />
+            <rect class={s.kind} x={Math.min((1000 * s.from) / whole, 996)} y="0" width={Math.max((1000 * (s.to - s.from)) / whole, 4)} height="10" />
+          </svg>
+          <span class="soft when">{span(s.from)} – {span(s.to)}</span>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+const tokens = (t: Tokens) => <><Num of={t.input} /> in, <Num of={t.output} /> out</>;
+
+export function Request({ id }: { id: string }) {
+  const [r, setStory] = useState<Story | null>(null);
+  const [wrong, setWrong] = useState("");
+  useEffect(() => {
+    setStory(null);
+    setWrong("");
+    get<Story>(`requests/${encodeURIComponent(id)}`).then(setStory, (e: Error) => setWrong(e.message));
+  }, [id]);
+  const back = <p><a href="#/requests">All requests</a></p>;
+  if (wrong) return <>{back}<Empty>{wrong}</Empty></>;
+  if (!r) return <>{back}<Empty>Asking the gateway …</Empty></>;
+  return (
+    <>
+      {back}
+      <p class="head"><code>{r.id}</code> <Outcome of={r} /></p>
+      <p id="why">{why(r)}</p>
+      <h2>What happened when</h2>
+      <Timeline of={r} />
+      <h2>Attempts</h2>
+      {r.tries ? (
+        <Table label="Attempts">
+          <thead>
+            <tr>
+              <th scope="col">Attempt</th>
+              <th scope="col">Upstream</th>
+              <th scope="col">Result</th>
+              <th scope="col" class="n">HTTP</th>
+              <th scope="col" class="n">After</th>
+              <th scope="col" class="n">First byte</th>
+              <th scope="col" class="n">Took</th>
+              <th scope="col">Tokens estimated</th>
+              <th scope="col">Tokens used</th>
+            </tr>
+          </thead>
+          <tbody>
+            {r.tries.map((t) => (
+              <tr key={t.number}>
+                <th scope="row">{t.number}</th>
+                <td class="cut">{t.upstream}{t.model && <span class="soft"> {t.model}</span>}</td>
+                <td>{t.kind === "none" ? <Pill kind="good">answered</Pill> : <Pill kind="bad">{t.kind.replaceAll("_", " ")}</Pill>}</td>
+                <td class="n">{t.status || "–"}</td>
+                <td class="n"><Span ms={t.start_ms} /></td>
+                <td class="n">{t.first_byte_ms > 0 ? <Span ms={t.first_byte_ms} /> : "–"}</td>
+                <td class="n"><Span ms={t.total_ms} /></td>
+                <td class="line">{tokens(t.estimated)}</td>
+                <td class="line">{tokens(t.used)}{t.counted && <span class="soft"> (counted here)</span>}</td>
+              </tr>
+            ))}
+          </tbody>
+        </Table>
+      ) : (
+        <Empty>It was never sent to an upstream, or its attempts are no longer kept.</Empty>
+      )}
+      <h2>Facts</h2>
+      <dl class="facts">
+        <div><dt>User</dt><dd>{r.tenant} / {r.user}</dd></div>
+        <div><dt>Class</dt><dd>{r.class}</dd></div>
+        <div><dt>Model asked for</dt><dd>{r.model}</dd></div>
+        <div><dt>Route</dt><dd>{r.route || "–"}</dd></div>
+        <div><dt>Kind</dt><dd>{r.operation}{r.stream ? ", streamed" : ""}</dd></div>
+        <div><dt>Arrived</dt><dd>{moment(r.arrived)}</dd></div>
+        <div><dt>Waited</dt><dd><Span ms={r.queued_ms} /></dd></div>
+        <div><dt>First byte after</dt><dd>{r.first_byte_ms > 0 ? <Span ms={r.first_byte_ms} /> : "–"}</dd></div>
+        <div><dt>In all</dt><dd><Span ms={r.total_ms} /></dd></div>
+        <div><dt>Status told</dt><dd>{r.status || "–"}</dd></div>
+        <div><dt>Tokens estimated</dt><dd>{tokens(r.estimated)}</dd></div>
+        <div><dt>Tokens used</dt><dd>{tokens(r.used)}</dd></div>
+      </dl>
+    </>
+  );
+}
