@@ -21,9 +21,14 @@ func (k keyring) Any() bool { return len(k.a.table.Load().Keys) > 0 }
 func (k keyring) Find(sum [sha256.Size]byte) (console.Principal, bool) {
 	o := k.a.table.Load()
 	for i := range o.Keys {
-		if o.Keys[i].SHA256 == sum {
-			return console.Principal{Name: o.Keys[i].Name, Role: console.Operator}, true
+		if o.Keys[i].SHA256 != sum {
+			continue
 		}
+		who := console.Principal{Name: o.Keys[i].Name}
+		if o.Keys[i].Role == gateway.RoleOperator {
+			who.Role = console.Operator
+		}
+		return who, o.Keys[i].Role >= gateway.RoleViewer
 	}
 	return console.Principal{}, false
 }

@@ -188,11 +188,13 @@ func (p *plan) gateway(mounts []gateway.Mount) gateway.Options {
 	for i := range c.Keys {
 		k := &c.Keys[i]
 		o.Keys = append(o.Keys, gateway.Key{
-			Name: k.Name, SHA256: k.SHA256, Tenant: k.Tenant, Class: flow.Class(k.Class), Classes: classNames(k.Classes), Models: k.Models,
+			Name: k.Name, SHA256: k.SHA256, Tenant: k.Tenant, Role: roles[k.Role], Class: flow.Class(k.Class), Classes: classNames(k.Classes), Models: k.Models,
 		})
 	}
 	return o
 }
+
+var roles = map[string]gateway.Role{"viewer": gateway.RoleViewer, "operator": gateway.RoleOperator}
 
 func classNames(names []string) []flow.Class {
 	var all []flow.Class

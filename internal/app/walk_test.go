@@ -48,9 +48,9 @@ upstreams: [{name: main, base_url: %q, quota: {seats: 100}}]
 routes: [{model: dear, upstreams: [main], hold: 5s}, {model: "*", upstreams: [main], hold: 5s}]
 endpoints: [{path: /ask, class: chat, model: m, model_field: model, flow: session_id, prompt: "{question}", wait: 0s}]
 keys:
-  - {name: ann, sha256: %s%s}
+  - {name: ann, role: operator, sha256: %s%s}
   - {name: bob, sha256: %s}
-  - {name: slim, sha256: %s, classes: [chat, batch], models: [m, gpt-*]}
+  - {name: slim, role: viewer, sha256: %s, classes: [chat, batch], models: [m, gpt-*]}
 `, listen, filepath.Join(dir, "state"), m.URL+"/v1", hashOf(annKey), more, hashOf(bobKey), hashOf(slimKey))
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -316,7 +316,8 @@ func TestNobodyGetsInWithoutAKey(t *testing.T) {
 					here := a.Addr() == a.AdminAddr() || doors[i].health || doors[i].operator == (address == a.AdminAddr())
 					for key, known := range map[string]bool{"": false, annKey[:len(annKey)-1] + "c": false, hashOf(annKey): false, annKey: true, bobKey: true} {
 						foreign := doors[i].task && !doors[i].name && key == bobKey
-						w.walk(&doors[i], key, here && (known || doors[i].open) && !foreign)
+						private := doors[i].operator && !doors[i].open && key == bobKey
+						w.walk(&doors[i], key, here && (known || doors[i].open) && !foreign && !private)
 					}
 				}
 				for _, line := range []string{"OPTIONS *", "GET *", "GET /", "POST /", "GET /debug", "GET /debug/vars", "GET /admin", "GET /keys.yaml", "PRI *"} {

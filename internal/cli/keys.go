@@ -34,8 +34,8 @@ func newKeysCommand() *cobra.Command {
 
 // grant is what the command line says of a new key, as it will stand in the file.
 type grant struct {
-	name, tenant, class, weight, requests, tokens, seats string
-	classes, models                                      []string
+	name, tenant, role, class, weight, requests, tokens, seats string
+	classes, models                                            []string
 }
 
 func newKeysCreateCommand() *cobra.Command {
@@ -55,6 +55,7 @@ func newKeysCreateCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&g.name, "name", "", "name of the key (required)")
 	f.StringVar(&g.tenant, "tenant", "", "who shares fairly with other tenants (default the name)")
+	f.StringVar(&g.role, "role", "", "client asks models alone, viewer may look at the console, operator may act there (default client)")
 	f.StringVar(&g.class, "class", "", "class of its requests (default chat)")
 	f.StringSliceVar(&g.classes, "classes", nil, "classes it may name (default all)")
 	f.StringSliceVar(&g.models, "models", nil, "models it may name, gpt-* for all that begin so (default all)")
@@ -97,7 +98,7 @@ func newSecret() (string, error) {
 func (g *grant) entry(hash [32]byte) string {
 	parts := []string{"name: " + strconv.Quote(g.name), "sha256: " + hex.EncodeToString(hash[:])}
 	for _, p := range []struct{ key, value string }{
-		{"tenant", g.tenant}, {"class", g.class}, {"weight", g.weight}, {"requests", g.requests}, {"tokens", g.tokens}, {"seats", g.seats},
+		{"tenant", g.tenant}, {"role", g.role}, {"class", g.class}, {"weight", g.weight}, {"requests", g.requests}, {"tokens", g.tokens}, {"seats", g.seats},
 	} {
 		if p.value != "" {
 			parts = append(parts, p.key+": "+strconv.Quote(p.value))
@@ -269,7 +270,7 @@ func newKeysListCommand() *cobra.Command {
 
 func listKeys(w io.Writer, c *config.Config) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "NAME\tTENANT\tSHA256\tCLASS\tCLASSES\tMODELS\tWEIGHT\tREQUESTS\tTOKENS\tSEATS\tWHERE")
+	_, _ = fmt.Fprintln(t, "NAME\tTENANT\tROLE\tSHA256\tCLASS\tCLASSES\tMODELS\tWEIGHT\tREQUESTS\tTOKENS\tSEATS\tWHERE")
 	for i := range c.Keys {
 		k := &c.Keys[i]
 		weight, seats := "1", "none"
@@ -279,7 +280,7 @@ func listKeys(w io.Writer, c *config.Config) error {
 		if k.Seats > 0 {
 			seats = strconv.Itoa(k.Seats)
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Name, k.Tenant, k.SHA256, or(k.Class, "chat"),
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Name, k.Tenant, or(k.Role, "client"), k.SHA256, or(k.Class, "chat"),
 			or(strings.Join(k.Classes, ","), "all"), or(strings.Join(k.Models, ","), "all"), weight, k.Requests, k.Tokens, seats,
 			c.Origin("keys."+strconv.Itoa(i)))
 	}

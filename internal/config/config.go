@@ -131,6 +131,7 @@ type Key struct {
 	Name     string   `key:"name" need:"true" doc:"unique; letters, digits, - and _"`
 	SHA256   Hash     `key:"sha256" need:"true" doc:"SHA-256 of the key, 64 hexadecimal digits; the key itself is kept nowhere"`
 	Tenant   string   `key:"tenant" doc:"who shares fairly with other tenants (– : the name)"`
+	Role     string   `key:"role" enum:"client viewer operator" doc:"'client' asks models alone (– : that); 'viewer' may look at the console, too; 'operator' may act there"`
 	Class    string   `key:"class" doc:"class of its requests (– : the route's, or 'chat')"`
 	Classes  []string `key:"classes" doc:"classes it may name (– : all)"`
 	Models   []string `key:"models" doc:"models it may name, 'gpt-*' for all that begin so (– : all)"`

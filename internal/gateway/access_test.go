@@ -27,8 +27,8 @@ func greet(w http.ResponseWriter, _ *http.Request, c Caller) { _ = json.NewEncod
 func keyed(o *Options) {
 	o.Routes = []Route{{Model: "gpt-*"}, {Model: "other-*"}}
 	o.Keys = []Key{
-		{Name: "a", SHA256: sha256.Sum256([]byte("sk-a")), Tenant: "acme", Models: []string{"gpt-*"}},
-		{Name: "b", SHA256: sha256.Sum256([]byte("sk-b")), Tenant: "beta", Models: []string{"other-1", "other-2*"}, Classes: []flow.Class{flow.Chat}},
+		{Name: "a", SHA256: sha256.Sum256([]byte("sk-a")), Tenant: "acme", Models: []string{"gpt-*"}, Role: RoleOperator},
+		{Name: "b", SHA256: sha256.Sum256([]byte("sk-b")), Tenant: "beta", Models: []string{"other-1", "other-2*"}, Classes: []flow.Class{flow.Chat}, Role: RoleViewer},
 	}
 	o.Mounts = []Mount{
 		{Pattern: "GET /open", Access: Open, Dialect: App, Handler: greet},
@@ -128,6 +128,7 @@ func walk(t *testing.T, d *desk, p *pattern) {
 		if strings.HasPrefix(target, "/app/") {
 			may = token == "sk-a" || token == "sk-b"
 		}
+		may = may && (p.access != Operator || token == "sk-a")
 		try := func(name string, edit func(*http.Request), may bool) {
 			resp := do(t, d, method+" "+target, strings.Replace(chatBody, `"m"`, `"gpt-4o","prompt":"p","input":"i"`, 1), header("Authorization", "Bearer "+token), edit)
 			_, _ = io.Copy(io.Discard, resp.Body)

@@ -61,6 +61,11 @@ func (x *exchange) admit(a Access) (err error) {
 		f.status, f.code, f.retry = http.StatusForbidden, "cross_site", retryNone
 		return f
 	}
+	if k := x.who.key; err == nil && a == Operator && k != nil && k.Role < RoleOperator {
+		f := invalid("", "This is for operators: ask with a key whose role is operator.")
+		f.status, f.code, f.retry = http.StatusForbidden, "operators_only", retryNone
+		return f
+	}
 	return err
 }
 

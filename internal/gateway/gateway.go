@@ -73,10 +73,22 @@ type Key struct {
 	Name    string            // for people; never a secret
 	SHA256  [sha256.Size]byte // of the token
 	Tenant  string
+	Role    Role
 	Class   flow.Class   // of its requests; empty leaves it to the route
 	Classes []flow.Class // its requests may have; empty = all
 	Models  []string     // names, or patterns such as "gpt-*", that it may ask for; empty = all
 }
+
+// Role is what a key is good for beyond asking models. The zero value is no more
+// than that.
+type Role uint8
+
+// The roles, each with the rights of those before it.
+const (
+	RoleClient   Role = iota // asks models
+	RoleViewer               // may see what all tenants do
+	RoleOperator             // may use patterns of Access Operator
+)
 
 // Dispatcher runs requests; *dispatch.Dispatcher does.
 type Dispatcher interface {

@@ -15,7 +15,7 @@ const (
 	accessUnsaid Access = iota
 	Open                // everybody
 	Keyed               // whoever holds a key; everybody where none are configured
-	Operator            // as Keyed, and by Admin only, unless everything is on loopback
+	Operator            // whoever holds an operator's key; everybody where none are configured. By Admin only, unless everything is on loopback
 	Desk                // where Operator is, and its handler asks for the key itself: a browser sends none with a page
 )
 

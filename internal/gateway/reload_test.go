@@ -126,6 +126,7 @@ func TestAdmin(t *testing.T) {
 		for _, path := range []string{"/debug/pprof/heap", "/debug/pprof/", "/debug/pprof/symbol", "/stats"} {
 			ask(w.gateway.Admin(), path, "", 401)
 			ask(w.gateway.Admin(), path, "sk-a", 200)
+			ask(w.gateway.Admin(), path, "sk-b", 403)
 			ask(w.gateway, path, "", onMain(401))
 			ask(w.gateway, path, "sk-a", onMain(200))
 		}
