@@ -17,7 +17,7 @@ TEST_PARTS  := test-go test-sdk test-browser
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build size run web test need-cc test-go test-sdk test-browser bench bench-system acceptance fuzz lint mutants verify ci clean
+.PHONY: help build size run demo web test need-cc test-go test-sdk test-browser bench bench-system acceptance fuzz lint mutants verify ci clean
 
 help: ## list the targets
 	@while IFS= read -r line; do \
@@ -35,6 +35,9 @@ size:
 
 run: build ## the gateway in front of the built-in simulator, on loopback
 	./$(BIN) serve
+
+demo: build ## gateway, simulated provider and 20 users, with the console open
+	./$(BIN) demo
 
 web: ## bundle the console: web/ becomes internal/console/dist
 	cd tools/web && go run .
@@ -55,7 +58,7 @@ test-sdk: ## the OpenAI SDK of npm against the built binary
 	@if $(SHELL) tools/need.sh --check node; then $(MAKE) --no-print-directory build && $(SHELL) tools/sdk.sh; fi
 
 test-browser: ## the console in headless Chromium
-	@if $(SHELL) tools/need.sh --check node chromium; then $(SHELL) test/browser/run.sh; fi
+	@if $(SHELL) tools/need.sh --check node chromium; then $(MAKE) --no-print-directory build && $(SHELL) test/browser/run.sh; fi
 
 bench: ## every benchmark once (BENCHTIME=100ms)
 	go test -run='^$$' -bench=. -benchmem -benchtime=$(BENCHTIME) ./...

@@ -75,7 +75,7 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newServeCommand(), newSimCommand(), newLoadCommand(), newPlanCommand(), newConfigCommand(), newKeysCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newSimCommand(), newLoadCommand(), newPlanCommand(), newDemoCommand(), newConfigCommand(), newKeysCommand(), newVersionCommand())
 	return root
 }
 

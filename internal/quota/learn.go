@@ -214,8 +214,12 @@ func (q *Quota) Observe(now time.Time, r Reservation, hints []Hint) {
 			continue
 		}
 		w.advance(t, q)
+		size := w.bucket.size
 		w.hear(t, r.counted.split(h.Dim, &r.need).start, h)
 		w.tune(q.waiting)
+		if shrunk := size - w.bucket.size; shrunk > 0 && w == &q.windows[q.primary[h.Dim]] {
+			q.spent[h.Dim] += shrunk // that the provider's bucket is smaller explains as much
+		}
 		if r.at == 0 || h.Remaining < 0 || !w.bucketed() || w != &q.windows[q.primary[h.Dim]] {
 			continue
 		}

@@ -275,6 +275,20 @@ func TestI12ForeignSpending(t *testing.T) {
 	}
 }
 
+// TestI12SmallerBucket: that the provider's bucket is smaller than was assumed is no
+// spending of somebody else's.
+func TestI12SmallerBucket(t *testing.T) {
+	q := mustNew(t, start, Options{Limits: []Limit{{Dim: Total, Max: 60, Kind: Bucket}}})
+	r, _ := q.Reserve(start, tokens(1)) // leaves 59 of a minute's worth
+	for range 3 {
+		q.Observe(start, r, []Hint{{Dim: Total, Limit: -1, Remaining: 5, Reset: time.Second}}) // 6 s worth, one spent
+	}
+	later := start.Add(2 * time.Second)
+	if got := q.Snapshot(later)[0].Free; got < 4 || got > 6 {
+		t.Errorf("2 s later %d are free, want 5: a bucket of 6 less what was spent, and one in reserve", got)
+	}
+}
+
 // TestI11WaitingKeepsTheBurstSmall: while anyone waits a paced bucket fills to one
 // second's worth, wherever its size comes from.
 func TestI11WaitingKeepsTheBurstSmall(t *testing.T) {
