@@ -13,11 +13,11 @@ TOOL        := go tool -modfile=tools/go.mod
 RACE = $(if $(shell command -v cc || command -v gcc || command -v clang),-race)
 
 # The parts of `make test`, in order. A new part is one word here and one target below.
-TEST_PARTS  := test-go test-sdk test-browser
+TEST_PARTS  := test-go test-otel test-promql test-sdk test-browser
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build size run demo web test need-cc test-go test-sdk test-browser bench bench-system acceptance fuzz lint mutants verify ci clean
+.PHONY: help build size run demo web test need-cc test-go test-otel test-promql test-sdk test-browser bench bench-system bench-load acceptance fuzz lint mutants verify ci clean
 
 help: ## list the targets
 	@while IFS= read -r line; do \
@@ -54,6 +54,12 @@ test-go: need-cc ## Go tests, with the race detector where a C compiler exists
 	go test -count=1 ./internal/archtest
 	cd tools/web && go test ./... && go run . -check
 
+test-otel: need-cc ## the module that sends traces and metrics over OTLP
+	cd otel && CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) ./...
+
+test-promql: ## the dashboard and the alerts of examples, read by Prometheus's own parser
+	cd tools/promql && go test ./...
+
 test-sdk: ## the OpenAI SDK of npm against the built binary
 	@if $(SHELL) tools/need.sh --check node; then $(MAKE) --no-print-directory build && $(SHELL) tools/sdk.sh; fi
 
@@ -65,6 +71,9 @@ bench: ## every benchmark once (BENCHTIME=100ms)
 
 bench-system: build ## the gateway beside a bare reverse proxy
 	go run ./test/bench
+
+bench-load: build ## percentiles of millrace load beside those of wrk, which must be installed
+	go run ./test/bench/wrk
 
 acceptance: build ## what is promised to users, in real time against a judge (DATA=folder of recorded traces)
 	go run ./test/acceptance $(if $(DATA),-data $(DATA))

@@ -160,6 +160,15 @@ func (c *Controller) Snapshot() gate.Snapshot {
 	return c.gate.Snapshot(time.Now())
 }
 
+// AppendFlows appends at most most flows: those that wait, in the order in which they
+// will be served, then those that only run. Snapshot has the totals. A caller's slice
+// makes it free of allocation.
+func (c *Controller) AppendFlows(dst []gate.FlowState, most int) []gate.FlowState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gate.AppendFlows(dst, time.Now(), most)
+}
+
 // AppendLimits appends the state of the limits of a route's first upstream, for
 // response headers. A caller's slice makes it free of allocation.
 func (c *Controller) AppendLimits(dst []gate.Limit, route int) []gate.Limit {

@@ -21,6 +21,8 @@
 //   - I4 Groups are apart: a request never waits for the turn of one that can use none
 //     of its upstreams, but for what both share: a class's rate, a tenant's limits, the
 //     bound on tasks.
+//   - I5 Operated: what an operator does takes effect before the call returns: those
+//     whom it helps have been woken, and those whom it evicts told.
 //
 // # Concurrency
 //

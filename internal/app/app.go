@@ -8,7 +8,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/millrace/millrace/internal/admission"
 	"github.com/millrace/millrace/internal/config"
@@ -18,8 +17,10 @@ import (
 	"github.com/millrace/millrace/internal/event"
 	"github.com/millrace/millrace/internal/gate"
 	"github.com/millrace/millrace/internal/gateway"
+	"github.com/millrace/millrace/internal/inspect"
 	"github.com/millrace/millrace/internal/quota"
 	"github.com/millrace/millrace/internal/runner"
+	"github.com/millrace/millrace/internal/sink/emf"
 	"github.com/millrace/millrace/internal/sink/prom"
 	"github.com/millrace/millrace/internal/sink/ring"
 	"github.com/millrace/millrace/internal/store/memory"
@@ -41,6 +42,7 @@ type App struct {
 
 	admission  *admission.Controller
 	metrics    *prom.Sink
+	emf        *emf.Sink // nil where none is wanted
 	tally      *tally
 	sink       event.Sink
 	dispatcher *counted
@@ -51,6 +53,8 @@ type App struct {
 	meter      *console.Meter
 	shadow     *console.Shadow
 	console    *console.Console
+	inspector  *inspect.Inspector
+	rehearsal  *rehearsal
 	table      atomic.Pointer[gateway.Options] // in force
 	gateway    *gateway.Gateway
 
@@ -60,8 +64,15 @@ type App struct {
 }
 
 // New builds a gateway from a checked configuration and binds its listeners.
-// A nil log discards. Call Run, or Close.
-func New(c *config.Config, log *slog.Logger) (*App, error) { return newOn(sockets(), c, log) }
+// A nil log discards. The sinks are told of every request and attempt, beside the
+// gateway's own. Call Run, or Close.
+func New(c *config.Config, log *slog.Logger, sinks ...event.Sink) (*App, error) {
+	n := sockets()
+	if len(sinks) > 0 {
+		n.sink = event.NewFanout(sinks...)
+	}
+	return newOn(n, c, log)
+}
 
 func newOn(n *network, c *config.Config, log *slog.Logger) (*App, error) {
 	if log == nil {
@@ -158,15 +169,9 @@ func (a *App) buildControl() (err error) {
 	if a.providers, err = a.newProviders(p, &a.undo); err != nil {
 		return err
 	}
-	if a.metrics, err = prom.New(promOptions(p, a.admission)); err != nil {
+	if err := a.buildSinks(p); err != nil {
 		return err
 	}
-	a.tally = newTally()
-	a.ring, a.meter = ring.New(ring.Options{}), console.NewMeter()
-	if a.shadow, err = console.NewShadow(time.Now(), a.options, p.shadowed()); err != nil {
-		return err
-	}
-	a.sink = event.NewFanout(a.metrics, a.tally, a.ring, a.meter, a.shadow, &logSink{a.log}, a.network.sink)
 	d, err := dispatch.New(p.dispatch(), dispatch.Deps{Admission: a.admission, Providers: dispatchable(a.providers), Sink: a.sink, Log: a.log})
 	if err != nil {
 		return err
@@ -266,6 +271,9 @@ func (a *App) Run(ctx context.Context) error {
 	probes, halt := context.WithCancel(ctx)
 	probing := make(chan struct{})
 	go func() { defer close(probing); a.probe(probes) }()
+	exports, hush := context.WithCancel(context.WithoutCancel(ctx))
+	exporting := make(chan struct{})
+	go func() { defer close(exporting); a.export(exports) }()
 	served := serving(func() error { return a.gateway.Serve(a.listener) })
 	var failed error
 	select {
@@ -277,5 +285,7 @@ func (a *App) Run(ctx context.Context) error {
 		failed = errors.Join(a.drain(context.WithoutCancel(ctx)), <-served, a.save())
 	}
 	<-probing
+	hush()
+	<-exporting
 	return errors.Join(failed, operators(), a.undo.unwind())
 }

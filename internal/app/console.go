@@ -1,12 +1,17 @@
 package app
 
 import (
+	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 
+	"github.com/millrace/millrace/internal/capacity/inquiry"
 	"github.com/millrace/millrace/internal/console"
 	"github.com/millrace/millrace/internal/gateway"
+	"github.com/millrace/millrace/internal/inspect"
 )
 
 var _ console.Keys = keyring{}
@@ -33,10 +38,36 @@ func (k keyring) Find(sum [sha256.Size]byte) (console.Principal, bool) {
 	return console.Principal{}, false
 }
 
+// sees reports whether whoever asks with the key of a name may look at the requests
+// of all tenants.
+func (k keyring) sees(c inspect.Caller) bool {
+	o := k.a.table.Load()
+	for i := range o.Keys {
+		if o.Keys[i].Name == c.Key {
+			return o.Keys[i].Role >= gateway.RoleViewer
+		}
+	}
+	return len(o.Keys) == 0
+}
+
 // buildConsole builds what people see.
 func (a *App) buildConsole() (err error) {
+	if a.rehearsal, err = newRehearsal(a); err != nil {
+		return err
+	}
+	a.undo.push(a.rehearsal.close)
+	if a.inspector, err = inspect.New(inspect.Deps{
+		Requests: a.ring, Live: a.dispatcher.Live, Operator: keyring{a}.sees,
+		Refuse: func(w http.ResponseWriter, r *http.Request, id string, err error) {
+			a.gateway.Refuse(w, r, gateway.Problem, id, err)
+		},
+	}); err != nil {
+		return err
+	}
 	a.console, err = console.New(console.Options{Version: Version()}, console.Deps{
 		Snapshot: a.admission.Snapshot, Settings: a.settings, Requests: a.ring, Meter: a.meter, Shadow: a.shadow, Keys: keyring{a},
+		Flows: a.admission.AppendFlows, Trip: a.admission.Trip, Reset: a.admission.ResetUpstream, Control: a.admission,
+		Plan: a.foresee, Load: a.rehearsal,
 		Tasks: func() console.Tasks {
 			s := a.runner.Stats()
 			return console.Tasks{Waiting: s.Waiting, Running: s.Running, Scheduled: s.Scheduled}
@@ -44,6 +75,22 @@ func (a *App) buildConsole() (err error) {
 		Log: a.log,
 	})
 	return err
+}
+
+// foresee is what more or fewer users would meet, with the configuration in force.
+func (a *App) foresee(ctx context.Context, query url.Values) ([]byte, error) {
+	c := a.current().config
+	options, err := Gate(c)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := inquiry.Answer(ctx, &inquiry.Base{
+		Config: c, Gate: options, Speed: SimulatorSpeed, Route: func(model string) (int, bool) { return Route(c, model) },
+	}, query)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(rows)
 }
 
 // settings are those in force.
@@ -56,16 +103,28 @@ func (a *App) settings() []console.Setting {
 	return list
 }
 
-// desks are the console's routes as the gateway serves them.
-func desks(c *console.Console) []gateway.Mount {
-	var all []gateway.Mount
-	for _, m := range c.Mounts() {
-		all = append(all, gateway.Mount{
+// mounts are the routes that others than the gateway answer.
+func (a *App) mounts(p *plan, own []gateway.Mount) []gateway.Mount {
+	for _, m := range a.console.Mounts() {
+		own = append(own, gateway.Mount{
 			Pattern: m.Pattern, Access: gateway.Desk, Dialect: gateway.Problem,
 			Handler: func(w http.ResponseWriter, r *http.Request, who gateway.Caller) { m.Handler(w, r, console.Caller(who)) },
 		})
 	}
-	return all
+	for _, m := range a.inspector.Mounts() {
+		access := gateway.Keyed
+		if m.Operator {
+			access = gateway.Operator
+		}
+		if m.Operator && p.config.AllLoopback() {
+			continue // the others have the same listener
+		}
+		own = append(own, gateway.Mount{
+			Pattern: m.Pattern, Access: access, Dialect: gateway.Problem,
+			Handler: func(w http.ResponseWriter, r *http.Request, who gateway.Caller) { m.Handler(w, r, inspect.Caller(who)) },
+		})
+	}
+	return own
 }
 
 // shadowed are the names of the routes that clients can ask for, by index.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func (p *provider) serves(u *config.Upstream) bool {
 	if p.made.Provider != u.Provider || p.made.BaseURL != u.BaseURL || p.made.APIKey.Reveal() != u.APIKey.Reveal() || p.made.Timeout != u.Timeout {
 		return false
 	}
-	return p.simulator == nil || p.made.Quota == u.Quota
+	return p.simulator == nil || reflect.DeepEqual(p.made.Quota, u.Quota)
 }
 
 // newProvider builds what speaks to an upstream. What it starts is undone by the

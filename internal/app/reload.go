@@ -46,7 +46,7 @@ func (a *App) Reload(c *config.Config) error {
 // ask what depends on them, and those of the file hold from the next start only.
 func (a *App) bound(c *config.Config) (*config.Config, error) {
 	was, here := a.plan.config, *c
-	here.Listen, here.Admin.Listen, here.StateDir = was.Listen, was.Admin.Listen, was.StateDir
+	here.Listen, here.Admin.Listen, here.StateDir, here.Metrics = was.Listen, was.Admin.Listen, was.StateDir, was.Metrics
 	if len(here.Keys) == 0 && !here.AllLoopback() {
 		return nil, fmt.Errorf("keys: none are left, and this process still listens on %s, where anyone could spend the quota: restart it, or keep a key", was.Listen)
 	}
@@ -96,13 +96,13 @@ func (a *App) apply(p *plan, started *stack) error {
 		return err
 	}
 	for _, step := range []func() error{
-		func() error { return a.metrics.Name(p.classes(), p.slots.upstreams) },
+		func() error { return a.name(p.classes(), p.slots.upstreams) },
 		func() error { return a.dispatcher.Reconfigure(p.dispatch(), dispatchable(providers)) },
 		func() error { return a.admission.Reconfigure(options) },
 		func() error { a.options, a.providers = options, providers; return nil },
 		func() error { return a.runner.Reconfigure(p.runner()) },
 		func() error {
-			o := p.gateway(append(mounts(set), desks(a.console)...))
+			o := p.gateway(a.mounts(p, mounts(set)))
 			if err := a.gateway.Reconfigure(o, newCatalog(p, listers(providers))); err != nil {
 				return err
 			}

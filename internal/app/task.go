@@ -81,7 +81,7 @@ func (a *App) buildGateway() error {
 		return err
 	}
 	a.endpoints.Store(set)
-	o := a.plan.gateway(append(mounts(set), desks(a.console)...))
+	o := a.plan.gateway(a.mounts(a.plan, mounts(set)))
 	a.table.Store(&o)
 	a.gateway, err = gateway.New(o, gateway.Deps{
 		Dispatcher: a.dispatcher, Limits: a.admission, Catalog: newCatalog(a.plan, listers(a.providers)), Tasks: a.runner,

@@ -45,7 +45,7 @@ func (p *plan) admission(start func(u *config.Upstream) quota.Start) (admission.
 		class := c.Classes[name]
 		o.Classes = append(o.Classes, gate.Class{
 			Name: flow.Class(name), Weight: class.Weight, MaxWait: class.MaxWait,
-			Rate: gate.Rate{Max: int(class.Rate.Count), Per: class.Rate.Per, Even: class.Spacing == "even"},
+			Rate: gate.Rate{Max: int(class.Rate.Count), Per: class.Rate.Per, Even: class.Spacing == "even", Shadow: !class.Enforce},
 		})
 	}
 	o.Tenants = tenants(c)
@@ -99,26 +99,28 @@ func quotaOptions(u *config.Upstream) (quota.Options, error) {
 	if !known {
 		return quota.Options{}, fmt.Errorf("meter %q is unknown", meterName(u))
 	}
-	o := quota.Options{Seats: int(u.Quota.Seats), Meter: meter}
-	day := func(dim quota.Dim, count int64) {
-		if count > 0 {
-			o.Limits = append(o.Limits, quota.Limit{Dim: dim, Max: count, Span: 24 * time.Hour})
+	q := &u.Quota
+	o := quota.Options{Seats: int(q.Seats), SeatsShadow: q.Watched("seats"), Meter: meter}
+	for _, d := range []struct {
+		dim  quota.Dim
+		key  string
+		rate config.Rate
+		day  int64
+	}{
+		{quota.Requests, "requests", q.Requests, q.RequestsPerDay},
+		{quota.Total, "tokens", q.Tokens, q.TokensPerDay},
+		{quota.Input, "input_tokens", q.InputTokens, q.InputTokensPerDay},
+		{quota.Output, "output_tokens", q.OutputTokens, q.OutputTokensPerDay},
+	} {
+		if d.rate.Count > 0 {
+			l := limit(d.dim, d.rate, kind, u)
+			l.Shadow = q.Watched(d.key)
+			o.Limits = append(o.Limits, l)
+		}
+		if key := d.key + "_per_day"; d.day > 0 {
+			o.Limits = append(o.Limits, quota.Limit{Dim: d.dim, Max: d.day, Span: 24 * time.Hour, Shadow: q.Watched(key)})
 		}
 	}
-	rate := func(dim quota.Dim, r config.Rate) {
-		if r.Count > 0 {
-			o.Limits = append(o.Limits, limit(dim, r, kind, u))
-		}
-	}
-	q := u.Quota
-	rate(quota.Requests, q.Requests)
-	rate(quota.Total, q.Tokens)
-	rate(quota.Input, q.InputTokens)
-	rate(quota.Output, q.OutputTokens)
-	day(quota.Requests, q.RequestsPerDay)
-	day(quota.Total, q.TokensPerDay)
-	day(quota.Input, q.InputTokensPerDay)
-	day(quota.Output, q.OutputTokensPerDay)
 	return o, nil
 }
 
@@ -141,7 +143,7 @@ func (p *plan) dispatch() dispatch.Options {
 	for _, name := range p.slots.upstreams {
 		u := dispatch.Upstream{Name: name}
 		if now := p.upstreams[name]; now != nil {
-			u.Model = now.Model
+			u.Model, u.Provider = now.Model, now.Provider
 		}
 		o.Upstreams = append(o.Upstreams, u)
 	}

@@ -18,6 +18,7 @@ func TestQuotaIsTranslatedWhole(t *testing.T) {
 		Requests: config.Rate{Count: 60, Per: time.Minute}, Tokens: config.Rate{Count: 5, Per: time.Second},
 		InputTokens: config.Rate{Count: 7, Per: time.Hour}, OutputTokens: config.Rate{Count: 8, Per: time.Minute},
 		RequestsPerDay: 1, TokensPerDay: 2, InputTokensPerDay: 3, OutputTokensPerDay: 4, Seats: 9, Window: "bucket", Burst: 6 * time.Second,
+		Enforce: true, Shadow: []string{"tokens", "output_tokens_per_day", "seats"},
 	}}
 	got, err := quotaOptions(u)
 	if err != nil {
@@ -26,19 +27,23 @@ func TestQuotaIsTranslatedWhole(t *testing.T) {
 	day := 24 * time.Hour
 	want := []quota.Limit{
 		{Dim: quota.Requests, Max: 60, Span: time.Minute, Kind: quota.Bucket, Burst: 6},
-		{Dim: quota.Total, Max: 5, Span: time.Second, Kind: quota.Bucket, Burst: 30},
-		{Dim: quota.Input, Max: 7, Span: time.Hour, Kind: quota.Bucket, Burst: 1},
-		{Dim: quota.Output, Max: 8, Span: time.Minute, Kind: quota.Bucket, Burst: 1},
 		{Dim: quota.Requests, Max: 1, Span: day},
+		{Dim: quota.Total, Max: 5, Span: time.Second, Kind: quota.Bucket, Burst: 30, Shadow: true},
 		{Dim: quota.Total, Max: 2, Span: day},
+		{Dim: quota.Input, Max: 7, Span: time.Hour, Kind: quota.Bucket, Burst: 1},
 		{Dim: quota.Input, Max: 3, Span: day},
-		{Dim: quota.Output, Max: 4, Span: day},
+		{Dim: quota.Output, Max: 8, Span: time.Minute, Kind: quota.Bucket, Burst: 1},
+		{Dim: quota.Output, Max: 4, Span: day, Shadow: true},
 	}
 	if diff := cmp.Diff(want, got.Limits); diff != "" {
 		t.Error(diff)
 	}
-	if got.Seats != 9 || got.Meter.Name != "azure" {
-		t.Errorf("seats %d, meter %s", got.Seats, got.Meter.Name)
+	if got.Seats != 9 || !got.SeatsShadow || got.Meter.Name != "azure" {
+		t.Errorf("seats %d, watched %t, meter %s", got.Seats, got.SeatsShadow, got.Meter.Name)
+	}
+	u.Quota.Enforce = false
+	if got, err = quotaOptions(u); err != nil || slices.ContainsFunc(got.Limits, func(l quota.Limit) bool { return !l.Shadow }) {
+		t.Errorf("a quota that is not enforced: %+v, %v", got.Limits, err)
 	}
 }
 

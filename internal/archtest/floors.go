@@ -47,7 +47,7 @@ var Floors = []Floor{
 				"internal/breaker", "internal/backoff", "internal/event",
 				"internal/task", "internal/coalesce", "internal/respcache", "internal/field", "internal/peer", "internal/load/arrival", "internal/endpoint/repair",
 			},
-			{"internal/gate"},
+			{"internal/gate", "internal/explain"},
 			{"internal/ratelimit"},
 		},
 		Imports: []string{vocabulary},
@@ -56,7 +56,7 @@ var Floors = []Floor{
 	{
 		Name: adapter, Does: "the outside world: one package per protocol, store or sink",
 		Ranks: [][]string{{
-			"internal/provider/openai", "internal/provider/sim", "internal/sink/prom", "internal/sink/ring",
+			"internal/provider/openai", "internal/provider/sim", "internal/sink/prom", "internal/sink/ring", "internal/sink/emf",
 			"internal/store/memory",
 		}},
 		Imports: []string{vocabulary, mechanism},
@@ -75,15 +75,16 @@ var Floors = []Floor{
 	{
 		Name: edge, Does: "HTTP for programs and people, and the users of a load test",
 		Ranks: [][]string{
-			{"internal/load/gauge", "internal/load/wire"},
-			{"internal/gateway", "internal/endpoint", "internal/console", "internal/load"},
+			{"internal/load/gauge", "internal/load/wire", "internal/load/footprint", "internal/load/judge"},
+			{"internal/gateway", "internal/endpoint", "internal/console", "internal/inspect", "internal/load"},
 			{"internal/load/verdict", "internal/load/view"},
+			{"internal/load/trial"},
 		},
 		Imports: []string{vocabulary, mechanism, control, execution},
 	},
 	{
 		Name: wiring, Does: "reads the environment, names adapters, owns goroutines",
-		Ranks:   [][]string{{"internal/config"}, {"internal/app"}, {"internal/cli"}, {"cmd/millrace"}},
+		Ranks:   [][]string{{"internal/config"}, {"internal/capacity/inquiry"}, {"internal/app"}, {"internal/cli"}, {"cmd/millrace"}},
 		Imports: []string{vocabulary, mechanism, adapter, control, execution, edge},
 		Vendor:  true,
 	},
@@ -95,7 +96,7 @@ var Floors = []Floor{
 	},
 	{
 		Name: harness, Does: "programs that test, measure or break the product from outside",
-		Ranks:   [][]string{{"test/acceptance/crowd", "test/acceptance/malform"}, {"test/..."}},
+		Ranks:   [][]string{{"test/acceptance/crowd", "test/acceptance/malform", "test/acceptance/forecast"}, {"test/..."}},
 		Imports: []string{vocabulary, mechanism, adapter, control, execution, edge, wiring, testOnly},
 		Vendor:  true,
 	},

@@ -45,7 +45,11 @@ type Breaker struct {
 	generation uint64
 	tripped    bool      // open or half-open
 	until      time.Time // end of the open time; only if tripped
-	since      time.Time // when it tripped or closed last
+	cause      Cause     // why it tripped last; only if tripped
+	failures   int64     // of so many verdicts, those that tripped it
+	verdicts   int64
+	kind       llm.ErrorKind // of the last failure
+	since      time.Time     // when it tripped or closed last
 	trips      int64
 	run        int // consecutive failures
 	good       int // probes that succeeded in this generation
@@ -100,9 +104,9 @@ func (b *Breaker) Ready(now time.Time) bool {
 }
 
 // NextProbe is when Ready may become true without any further event. It is the
-// zero time if Ready is true already.
+// zero time if Ready is true already, or if it is held open by hand.
 func (b *Breaker) NextProbe(now time.Time) time.Time {
-	if b.Ready(now) {
+	if b.byHand() || b.Ready(now) {
 		return time.Time{}
 	}
 	next := b.until
@@ -123,6 +127,9 @@ func (b *Breaker) Done(now time.Time, p Pass, kind llm.ErrorKind) {
 	}
 	if !live || (kind != llm.KindNone && !kind.Faulty()) {
 		return
+	}
+	if kind.Faulty() {
+		b.kind = kind
 	}
 	if p.Probe() {
 		b.judgeProbe(now, kind.Faulty())
@@ -145,24 +152,39 @@ func (b *Breaker) Reconfigure(o Options) {
 	b.o = o
 }
 
-// Trip opens the breaker by hand, for the full open time.
+// Trip opens the breaker by hand: it stays open until Reset.
 func (b *Breaker) Trip(now time.Time) {
+	if !b.byHand() {
+		b.trip(now, CauseHand)
+	}
+}
+
+// trip opens the breaker for the open time, or for good if that is done by hand.
+func (b *Breaker) trip(now time.Time, why Cause) {
+	failures, verdicts := b.window.bad, b.window.good+b.window.bad
+	if why == CauseRun {
+		failures = int64(b.run)
+	}
 	b.begin(now)
-	b.tripped = true
+	b.tripped, b.cause = true, why
+	b.failures, b.verdicts = failures, verdicts
 	b.until = now.Add(b.o.Open)
 	b.trips++
 }
+
+func (b *Breaker) byHand() bool { return b.tripped && b.cause == CauseHand }
 
 // Reset closes the breaker by hand and forgets what it has seen.
 func (b *Breaker) Reset(now time.Time) { b.begin(now) }
 
 // State is where the breaker stands. It follows from time alone: an open
-// breaker is half-open once its open time has passed, with or without traffic.
+// breaker is half-open once its open time has passed, with or without traffic,
+// but for one that is held open by hand.
 func (b *Breaker) State(now time.Time) State {
 	switch {
 	case !b.tripped:
 		return Closed
-	case now.Before(b.until):
+	case now.Before(b.until), b.byHand():
 		return Open
 	}
 	return HalfOpen
@@ -172,7 +194,7 @@ func (b *Breaker) State(now time.Time) State {
 // older ones stay outstanding until they come back or expire.
 func (b *Breaker) begin(now time.Time) {
 	b.generation++
-	b.tripped = false
+	b.tripped, b.cause = false, CauseNone
 	b.until = time.Time{}
 	b.since = now
 	b.run = 0
@@ -188,8 +210,11 @@ func (b *Breaker) judge(now time.Time, failed bool) {
 		return
 	}
 	b.run++
-	if b.tooManyInARow() || b.tooLargeAShare() {
-		b.Trip(now)
+	switch {
+	case b.tooManyInARow():
+		b.trip(now, CauseRun)
+	case b.tooLargeAShare():
+		b.trip(now, CauseShare)
 	}
 }
 
@@ -203,7 +228,7 @@ func (b *Breaker) tooLargeAShare() bool {
 
 func (b *Breaker) judgeProbe(now time.Time, failed bool) {
 	if failed {
-		b.Trip(now)
+		b.trip(now, CauseProbe)
 		return
 	}
 	b.good++

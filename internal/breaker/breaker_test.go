@@ -72,7 +72,7 @@ func TestRatioForgetsWhatLeftTheWindow(t *testing.T) {
 
 func TestI1ThousandWaitersAtHalfOpen(t *testing.T) {
 	b := New(Options{Probes: 3})
-	b.Trip(start)
+	b.trip(start, CauseRun)
 	now := start.Add(time.Minute)
 	var passes []Pass
 	for range 1000 {
@@ -98,7 +98,7 @@ func TestI1ThousandWaitersAtHalfOpen(t *testing.T) {
 
 func TestI1OldProbesCountInTheNextHalfOpen(t *testing.T) {
 	b := New(Options{Probes: 2, Open: time.Second, ProbeTimeout: time.Minute})
-	b.Trip(start)
+	b.trip(start, CauseRun)
 	now := start.Add(time.Second)
 	first, _ := b.Allow(now)
 	b.Allow(now)
@@ -114,7 +114,7 @@ func TestI1OldProbesCountInTheNextHalfOpen(t *testing.T) {
 
 func TestI2LostProbeIsReclaimed(t *testing.T) {
 	b := New(Options{ProbeTimeout: 20 * time.Second})
-	b.Trip(start)
+	b.trip(start, CauseRun)
 	now := start.Add(time.Minute)
 	lost, _ := b.Allow(now)
 	if b.Ready(now.Add(20*time.Second - 1)) {
@@ -145,7 +145,7 @@ func TestI3KindsWithoutVerdict(t *testing.T) {
 				end(t, b, start, kind)
 			}
 			wantState(t, b, start, Closed)
-			b.Trip(start)
+			b.trip(start, CauseRun)
 			now := start.Add(time.Minute)
 			end(t, b, now, kind)
 			wantState(t, b, now, HalfOpen)
@@ -159,7 +159,7 @@ func TestI3KindsWithoutVerdict(t *testing.T) {
 func TestI4LateEndsChangeNothing(t *testing.T) {
 	b := New(Options{Failures: 1})
 	old, _ := b.Allow(start)
-	b.Trip(start)
+	b.trip(start, CauseRun)
 	now := start.Add(time.Minute)
 	b.Done(now, old, llm.KindNone)
 	wantState(t, b, now, HalfOpen)
@@ -175,7 +175,7 @@ func TestI4LateEndsChangeNothing(t *testing.T) {
 
 func TestSuccessesClose(t *testing.T) {
 	b := New(Options{Successes: 3})
-	b.Trip(start)
+	b.trip(start, CauseRun)
 	now := start.Add(time.Minute)
 	end(t, b, now, llm.KindNone)
 	end(t, b, now, llm.KindNone)
@@ -187,7 +187,7 @@ func TestSuccessesClose(t *testing.T) {
 func TestResetAndTripByHand(t *testing.T) {
 	b := New(Options{Failures: 2})
 	end(t, b, start, llm.KindTransient)
-	b.Trip(start)
+	b.trip(start, CauseRun)
 	b.Reset(start)
 	end(t, b, start, llm.KindTransient) // the count began again
 	wantState(t, b, start, Closed)
@@ -200,20 +200,73 @@ func TestSnapshot(t *testing.T) {
 	b := New(Options{Failures: 3})
 	end(t, b, start, llm.KindNone)
 	end(t, b, start, llm.KindTransient)
-	want := Snapshot{State: Closed, Run: 1, Good: 1, Bad: 1}
+	want := Snapshot{State: Closed, Run: 1, Good: 1, Bad: 1, Kind: llm.KindTransient}
 	if diff := cmp.Diff(want, b.Snapshot(start)); diff != "" {
 		t.Errorf("closed (-want +got):\n%s", diff)
 	}
-	b.Trip(start)
-	want = Snapshot{State: Open, Since: start, NextProbe: start.Add(time.Minute), Trips: 1}
+	end(t, b, start, llm.KindTimeout)
+	end(t, b, start, llm.KindTransient)
+	want = Snapshot{
+		State: Open, Since: start, NextProbe: start.Add(time.Minute), Trips: 1,
+		Cause: CauseRun, Failures: 3, Verdicts: 4, Kind: llm.KindTransient,
+	}
 	if diff := cmp.Diff(want, b.Snapshot(start)); diff != "" {
 		t.Errorf("open (-want +got):\n%s", diff)
 	}
 }
 
+// TestI2ByHand: what was opened by hand stays so through time, ends of requests, a
+// reload and a restart, until Reset.
+func TestI2ByHand(t *testing.T) {
+	b := New(Options{Failures: 3})
+	pass, _ := b.Allow(start)
+	b.Trip(start)
+	b.Done(start, pass, llm.KindNone)
+	b.Reconfigure(Options{Failures: 1, Open: time.Second})
+	next := New(Options{})
+	next.Restore(start, b.Save())
+	for _, b := range []*Breaker{b, next} {
+		later := start.Add(1000 * time.Hour)
+		wantState(t, b, later, Open)
+		if s := b.Snapshot(later); !s.ByHand || !s.NextProbe.IsZero() || s.Reason() != "opened by hand" || b.Ready(later) {
+			t.Errorf("%+v, %q, ready %v", s, s.Reason(), b.Ready(later))
+		}
+		b.Reset(later)
+		wantState(t, b, later, Closed)
+	}
+}
+
+func TestReason(t *testing.T) {
+	b := New(Options{Failures: 3, MinVolume: 4})
+	say := func(want string) {
+		t.Helper()
+		if got := b.Snapshot(start).Reason(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	say("")
+	for _, kind := range []llm.ErrorKind{llm.KindNone, llm.KindNone, llm.KindTimeout, llm.KindTransient} {
+		end(t, b, start, kind)
+	}
+	say("2 of 4 requests failed, the last: transient")
+	later := start.Add(time.Minute)
+	end(t, b, later, llm.KindTimeout)
+	say("a probe failed: timeout")
+	b.Reset(start)
+	say("")
+	for range 3 {
+		end(t, b, start, llm.KindTimeout)
+	}
+	say("3 failures in a row, the last: timeout")
+	next := New(Options{})
+	next.Restore(start, b.Save())
+	b = next
+	say("it was open before the restart")
+}
+
 func TestSaveAndRestore(t *testing.T) {
 	open := New(Options{Failures: 5})
-	open.Trip(start)
+	open.trip(start, CauseRun)
 	run := New(Options{Failures: 5})
 	for range 4 {
 		end(t, run, start, llm.KindTransient)

@@ -9,6 +9,8 @@
 //
 // Open lets nothing pass for the time Open, and becomes half-open by time alone.
 //
+// Trip opens it by hand: nothing but Reset closes it then.
+//
 // Half-open lets at most Probes requests be outstanding. A failed probe opens
 // it again; Successes good ones close it.
 //
@@ -27,14 +29,17 @@
 //	I1  At no time are more than Probes probes outstanding that are neither
 //	    given back nor older than ProbeTimeout, over all generations.
 //	I2  It is never stuck: without any call to Done it is ready again no later
-//	    than Open + ProbeTimeout after the last event.
+//	    than Open + ProbeTimeout after the last event, unless it was opened by
+//	    hand; then it stays open, whatever time passes and whatever ends, until
+//	    Reset.
 //	I3  Throttles, cancellations, invalid requests and every other kind that is
 //	    not faulty never trip it, never close it, and give their probe back.
 //	I4  A pass of an older generation, a reclaimed probe and a probe given back
 //	    twice change no state.
 //	I5  Ready(now) is true exactly when Allow(now) would succeed.
-//	I6  NextProbe(now) is zero exactly when Ready(now), else it lies in the
-//	    future, and at that time it is ready if nothing happens until then.
+//	I6  NextProbe(now) is zero exactly when Ready(now) or when it is held open by
+//	    hand, else it lies in the future, and at that time it is ready if nothing
+//	    happens until then.
 //
 // # Concurrency
 //

@@ -17,6 +17,7 @@ type model struct {
 	age      int       // generation
 	verdicts []verdict // since this generation began
 	tripped  bool
+	byHand   bool
 	until    time.Time
 	good     int
 	passes   []*ticket // every one that was ever given
@@ -37,7 +38,7 @@ type ticket struct {
 
 func (m *model) begin() {
 	m.age++
-	m.verdicts, m.tripped, m.good = nil, false, 0
+	m.verdicts, m.tripped, m.byHand, m.good = nil, false, false, 0
 }
 
 func (m *model) trip(now time.Time) {
@@ -49,7 +50,7 @@ func (m *model) state(now time.Time) State {
 	switch {
 	case !m.tripped:
 		return Closed
-	case now.Before(m.until):
+	case m.byHand || now.Before(m.until):
 		return Open
 	}
 	return HalfOpen
@@ -170,7 +171,7 @@ func (g *game) step() string {
 			return "allowed"
 		}
 		return "not allowed"
-	case k < 38 && len(g.m.passes) > 0:
+	case k < 36 && len(g.m.passes) > 0:
 		// The latest ones mostly, now and then an old one.
 		n := len(g.m.passes)
 		p := g.m.passes[n-1-g.draw(min(n, 4+g.draw(n, "age")), "pass")]
@@ -181,11 +182,18 @@ func (g *game) step() string {
 		g.b.Done(g.now, p.pass, kind)
 		g.m.done(g.now, p, kind)
 		return "done: " + kind.String()
+	case k == 36:
+		g.b.trip(g.now, CauseShare)
+		g.m.trip(g.now)
+		return "tripped by failures"
 	case k == 38:
 		g.b.Trip(g.now)
-		g.m.trip(g.now)
+		if !g.m.byHand {
+			g.m.trip(g.now)
+			g.m.byHand = true
+		}
 		return "tripped"
-	case k == 39:
+	case k == 39 || k == 37:
 		g.b.Reset(g.now)
 		g.m.begin()
 		return "reset"
@@ -210,14 +218,23 @@ func (g *game) check() error {
 	if _, got := copyOf(b).Allow(now); got != b.Ready(now) {
 		return fmt.Errorf("I5: Ready is %v, Allow says %v", b.Ready(now), got)
 	}
-	if latest := now.Add(m.o.Open + m.o.ProbeTimeout); !b.Ready(latest) {
-		return fmt.Errorf("I2: still not ready at %v", latest)
+	if latest := now.Add(m.o.Open + m.o.ProbeTimeout); b.Ready(latest) == m.byHand {
+		return fmt.Errorf("I2: opened by hand %v, and ready at %v: %v", m.byHand, latest, b.Ready(latest))
+	}
+	if s := b.Snapshot(now); s.ByHand != m.byHand || (s.Cause == CauseNone) != (s.State == Closed) || (s.Reason() == "") != (s.State == Closed) {
+		return fmt.Errorf("it stands %v, by hand %v, because %q", s.State, s.ByHand, s.Reason())
 	}
 	return g.checkNext()
 }
 
 func (g *game) checkNext() error {
 	next := g.b.NextProbe(g.now)
+	if g.m.byHand {
+		if !next.IsZero() {
+			return fmt.Errorf("I6: NextProbe is %v while it is held open by hand", next)
+		}
+		return nil
+	}
 	if next.IsZero() != g.b.Ready(g.now) {
 		return fmt.Errorf("I6: NextProbe is %v while Ready is %v", next, g.b.Ready(g.now))
 	}

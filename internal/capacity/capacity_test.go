@@ -354,3 +354,27 @@ func BenchmarkPlan(b *testing.B) {
 		}
 	}
 }
+
+// TestI6Steady: a quota is not enough if a quarter of the time is bad, although the
+// whole is good.
+func TestI6Steady(t *testing.T) {
+	t.Parallel()
+	o := Options{MaxP95: 5 * time.Second}
+	played := func(slow int) *book {
+		b := &book{o: &o, classes: make([]classBook, 1)}
+		for i := range 4 * needParts * needWaits {
+			wait := float32(1)
+			if i%4 == 0 && i < slow {
+				wait = 9
+			}
+			b.classes[0].waits = append(b.classes[0].waits, wait)
+		}
+		return b
+	}
+	if b := played(240); b.steady() || !b.meets() {
+		t.Error("a bad quarter is called good, or all of it bad")
+	}
+	if b := played(60); !b.steady() || !b.meets() {
+		t.Error("a few long waits are called bad")
+	}
+}

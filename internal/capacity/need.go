@@ -41,6 +41,8 @@ const (
 	needSeeds = 3    // plays of which the worst counts
 	needMost  = 4.0  // by how much limits are raised at most because there are several
 	needStep  = 0.01 // how exactly that is found
+	needParts = 4    // parts of a play each of which must be good
+	needWaits = 100  // answers from which on a part is worth judging
 	tenthLess = 0.9
 )
 
@@ -126,7 +128,7 @@ func (n *needer) free() gate.Options {
 
 // alone finds what is needed of each limit while the others do not bind.
 func (n *needer) alone() error {
-	b, err := n.whole(n.free(), n.users)
+	b, err := n.whole(n.free(), n.users, false)
 	if err != nil {
 		return err
 	}
@@ -222,8 +224,9 @@ func (n *needer) meets(g gate.Options) (bool, error) {
 	for i := range uint64(needSeeds) {
 		o := n.o
 		o.Gate, o.Seed, o.brief = g, n.o.Seed+i, true
+		o.shorten(n.users, needArrivals)
 		b, err := simulate(n.ctx, &o, n.users)
-		if err != nil || !b.meets() {
+		if err != nil || !b.steady() || !b.meets() {
 			return false, err
 		}
 		if b.all.arrived > affordable { // one of so many is as good as several
@@ -233,11 +236,30 @@ func (n *needer) meets(g gate.Options) (bool, error) {
 	return true, nil
 }
 
+// steady reports whether all are answered in time in each part of the measured time:
+// whoever tries a quota for ten minutes must not meet the worst ten of an hour. It looks
+// at waits in the order of the answers, before they are sorted.
+func (b *book) steady() bool {
+	for i := range b.classes {
+		waits := b.classes[i].waits
+		if len(waits) < needParts*needWaits {
+			continue
+		}
+		for part := range slices.Chunk(waits, len(waits)/needParts) {
+			if _, p95 := quantiles(slices.Clone(part)); len(part) >= needWaits && p95 > b.o.MaxP95.Seconds() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // hardest plays a gate with several seeds and returns what was worst.
 func (n *needer) hardest(g gate.Options) (worst *book, err error) {
 	for i := range uint64(needSeeds) {
 		o := n.o
 		o.Gate, o.Seed = g, n.o.Seed+i
+		o.shorten(n.users, needArrivals)
 		b, err := simulate(n.ctx, &o, n.users)
 		if err != nil {
 			return nil, err

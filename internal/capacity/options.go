@@ -41,6 +41,7 @@ type Options struct {
 	WarmUp   time.Duration // before it; 0 means 5 minutes, or none before a trace; negative means none
 	MaxP95   time.Duration // the longest p95 wait that is called good; 0 means 5 s
 	NoAdvice bool          // do not look for what binds and for what lifts it
+	Effort   int           // about how many requests are simulated at most, rows and searches together; 0 means as many as it takes
 	Seed     uint64        // of everything random
 
 	brief bool // ends a simulation as soon as it is certain that not all are answered in time
@@ -48,6 +49,8 @@ type Options struct {
 	// Say writes a setting for people, from its path in the configuration and its
 	// value, such as MAX_TOKENS_PER_MINUTE=180000. nil writes path=value.
 	Say func(path, value string) string
+	// Diff writes changes as lines of a configuration, for Row.Diff. nil writes none.
+	Diff func([]Change) string
 }
 
 // Manner is how clients ask.

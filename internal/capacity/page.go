@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"html"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -45,14 +46,17 @@ var head = []string{"Users", "Wanted / min", "Served / min", "Tokens / min", "Se
 func (p *page) matrix(r *Report) {
 	p.add(`<div class="wide" tabindex="0" role="region" aria-label="Capacity matrix"><table><thead><tr>`)
 	for _, h := range head {
-		p.add(`<th scope="col">`, h, `</th>`)
+		p.add(`<th scope="col"`, map[bool]string{true: ` class="word"`}[h == "of"], `>`, h, `</th>`)
 	}
 	p.add(`</tr></thead><tbody>`)
 	for i := range r.Rows {
 		for j, cell := range r.Rows[i].cells() {
-			if j == 0 {
+			switch {
+			case j == 0:
 				p.add(`<tr><th scope="row">`, cell, `</th>`)
-			} else {
+			case head[j] == "of":
+				p.add(`<td class="word">`, html.EscapeString(cell), `</td>`)
+			default:
 				p.add(`<td>`, html.EscapeString(cell), `</td>`)
 			}
 		}
@@ -105,7 +109,9 @@ func (p *page) plots(r *Report) {
 		{"p95", "b", of(func(r *Row) float64 { return r.WaitP95 })}, {"p50", "a", of(func(r *Row) float64 { return r.WaitP50 })},
 	})
 	p.plot("Use of the limits", users, percent, p.uses(r))
-	p.plot("Requests without an answer", users, percent, []line{{"share", "b", of(lostShare)}})
+	if lost := of(lostShare); slices.Max(append(lost, 0)) > 0 {
+		p.plot("Requests without an answer", users, percent, []line{{"share", "b", lost}})
+	}
 	p.add(`</div><h2>Over time</h2><div class="plots">`)
 	for i := range r.Rows {
 		s := &r.Rows[i].Series
@@ -136,7 +142,7 @@ func (p *page) uses(r *Report) []line {
 // The size of a plot, and of its margins.
 const (
 	plotWidth, plotHeight = 340, 200
-	left, right           = 52, 12
+	left, right           = 52, 22
 	top, bottom           = 12, 24
 )
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/millrace/millrace/internal/quota"
 )
@@ -46,6 +45,7 @@ type Row struct {
 	Binds       string     `json:"binds,omitempty"`  // the setting that binds first, with its value
 	Change      []Change   `json:"change,omitempty"` // the smallest that makes it good
 	Advice      string     `json:"advice,omitempty"`
+	Diff        string     `json:"diff,omitempty"` // Change as lines of the configuration
 	Classes     []ClassRow `json:"classes"`
 	Series      Series     `json:"series"`
 }
@@ -87,11 +87,11 @@ var ErrOptions = errors.New("this cannot be planned")
 
 // planner plays what Options describe, with this or that changed.
 type planner struct {
-	ctx     context.Context //nolint:containedctx // the object of one plan
-	o       Options
-	limits  []Limit
-	report  *Report
-	longest time.Duration // measured time of a probe
+	ctx    context.Context //nolint:containedctx // the object of one plan
+	o      Options
+	limits []Limit
+	report *Report
+	spent  int // requests simulated
 }
 
 // New returns the plan of every number of users. The error says all that is wrong
@@ -108,7 +108,19 @@ func New(ctx context.Context, o Options) (*Report, error) {
 		}
 		p.report.Rows = append(p.report.Rows, *row)
 	}
-	return p.report, p.serves()
+	for i := range p.report.Rows {
+		if r := &p.report.Rows[i]; !r.Good && !p.o.NoAdvice {
+			if err := p.advise(r); errors.Is(err, errEffort) {
+				r.Binds, r.Change, r.Advice = "", nil, fmt.Sprintf("The most is used of %s; what lifts it would take longer to find.", r.Nearest)
+			} else if err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := p.serves(); err != nil && !errors.Is(err, errEffort) {
+		return nil, err
+	}
+	return p.report, nil
 }
 
 func newPlanner(ctx context.Context, o Options) (*planner, error) {
@@ -122,17 +134,18 @@ func newPlanner(ctx context.Context, o Options) (*planner, error) {
 	return p, nil
 }
 
-// row plays one number of users, and looks for what lifts it if it is not good.
+// row plays one number of users; all rows together take half the effort.
 func (p *planner) row(users int) (*Row, error) {
-	b, err := simulate(p.ctx, &p.o, users)
+	o := p.o
+	if o.Effort > 0 {
+		o.shorten(users, o.Effort/2/len(o.Users))
+	}
+	b, err := simulate(p.ctx, &o, users)
 	if err != nil {
 		return nil, err
 	}
-	r := p.describe(users, b)
-	if r.Good || p.o.NoAdvice {
-		return r, nil
-	}
-	return r, p.advise(r)
+	p.spent += int(b.all.arrived)
+	return p.describe(users, b), nil
 }
 
 func (p *planner) describe(users int, b *book) *Row {

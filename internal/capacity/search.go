@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -15,10 +16,13 @@ const (
 	probeSpan     = 15 * time.Minute // measured time of a probe at most
 	probeLeast    = 3 * time.Minute  // and at least
 	probeArrivals = 20_000           // requests in a probe, where the time above allows
+	wholeArrivals = 200_000          // requests in what confirms a search, likewise
+	needArrivals  = 60_000           // requests in a play of the inverse, likewise
 	relevant      = 0.2              // a limit of which less is used is not asked
 	precision     = 0.01             // to which a least value is found
 	confirmations = 8                // whole runs that confirm what probes have found
-	affordable    = 200_000          // requests in a run that is repeated with other seeds
+	affordable    = 50_000           // requests in a run that is repeated with other seeds
+	smallProbes   = 400              // probes that Options.Effort is to be enough for, and more
 )
 
 // fits reports whether all are answered in time with a changed configuration.
@@ -33,18 +37,45 @@ func (p *planner) probe(g gate.Options, users int) (*book, error) { return p.pla
 func (p *planner) play(g gate.Options, users int, brief bool) (*book, error) {
 	o := p.o
 	o.Gate, o.brief = g, brief
-	if o.Work.Trace == nil {
-		perSecond := float64(users) / max(o.Work.pause(), time.Second).Seconds()
-		span := time.Duration(probeArrivals / perSecond * float64(time.Second))
-		o.Duration = min(o.Duration, max(min(span, probeSpan), probeLeast))
-		o.WarmUp = min(o.WarmUp, o.Duration/2)
+	arrivals := probeArrivals
+	if o.Effort > 0 {
+		arrivals = min(arrivals, o.Effort/smallProbes)
 	}
-	return simulate(p.ctx, &o, users)
+	o.Duration = min(o.Duration, probeSpan)
+	o.shorten(users, arrivals)
+	return p.search(&o, users)
+}
+
+// errEffort means that a search has taken all that Options.Effort allows.
+var errEffort = errors.New("capacity: the search takes longer than allowed")
+
+// search plays options for a search, as long as there may be one.
+func (p *planner) search(o *Options, users int) (*book, error) {
+	if o.Effort > 0 && p.spent > o.Effort {
+		return nil, errEffort
+	}
+	b, err := simulate(p.ctx, o, users)
+	if err == nil {
+		p.spent += int(b.all.arrived)
+	}
+	return b, err
+}
+
+// shorten leaves as much of the time as brings so many requests, if that is enough
+// to see anything.
+func (o *Options) shorten(users, arrivals int) {
+	if o.Work.Trace != nil {
+		return
+	}
+	perSecond := float64(users) / max(o.Work.pause(), time.Second).Seconds()
+	span := time.Duration(float64(arrivals) / perSecond * float64(time.Second))
+	o.Duration = min(o.Duration, max(span, probeLeast))
+	o.WarmUp = min(o.WarmUp, o.Duration/2)
 }
 
 // finally is fits for the whole time.
 func (p *planner) finally(g gate.Options, users int) (bool, error) {
-	b, err := p.whole(g, users)
+	b, err := p.whole(g, users, true)
 	return err == nil && b.meets(), err
 }
 
@@ -53,10 +84,11 @@ func (p *planner) large(users int) bool {
 	return p.o.Work.Trace == nil && float64(users)*probeLeast.Seconds() > 2*probeArrivals*p.o.Work.pause().Seconds()
 }
 
-func (p *planner) whole(g gate.Options, users int) (*book, error) {
+func (p *planner) whole(g gate.Options, users int, brief bool) (*book, error) {
 	o := p.o
-	o.Gate = g
-	return simulate(p.ctx, &o, users)
+	o.Gate, o.brief = g, brief
+	o.shorten(users, wholeArrivals)
+	return p.search(&o, users)
 }
 
 // advise finds what binds, and the smallest change after which all are answered in
@@ -64,7 +96,7 @@ func (p *planner) whole(g gate.Options, users int) (*book, error) {
 // enough has been; then each of these is put back at the least value that still does.
 func (p *planner) advise(r *Row) error {
 	if p.large(r.Users) {
-		r.Advice = fmt.Sprintf("The most is used of %s; what lifts it is not searched for with so many users.", r.Nearest)
+		r.Advice = fmt.Sprintf("The most is used of %s; what lifts it is not searched for with so many users, but --for-users %d finds what they need.", r.Nearest, r.Users)
 		return nil
 	}
 	var taken, changed []Limit
@@ -94,6 +126,9 @@ func (p *planner) advise(r *Row) error {
 		r.Change = append(r.Change, Change{Path: l.Path, From: p.was(l).Value(), To: l.Value()})
 	}
 	r.Advice = p.advice(r, changed)
+	if p.o.Diff != nil {
+		r.Diff = p.o.Diff(r.Change)
+	}
 	return nil
 }
 

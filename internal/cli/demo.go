@@ -142,16 +142,12 @@ func (f *demoFlags) load(root string, progress io.Writer) (o load.Options, done 
 // openBrowser shows a page, where this machine has a screen. That it cannot is no
 // fault: the address is on the terminal.
 func openBrowser(ctx context.Context, url string) {
-	var cmd *exec.Cmd
-	switch {
-	case runtime.GOOS == "darwin":
+	cmd := exec.CommandContext(ctx, "xdg-open", url)
+	switch runtime.GOOS {
+	case "darwin":
 		cmd = exec.CommandContext(ctx, "open", url)
-	case runtime.GOOS == "windows":
+	case "windows":
 		cmd = exec.CommandContext(ctx, "rundll32", "url.dll,FileProtocolHandler", url)
-	case os.Getenv("DISPLAY")+os.Getenv("WAYLAND_DISPLAY") != "":
-		cmd = exec.CommandContext(ctx, "xdg-open", url)
-	default:
-		return
 	}
 	if cmd.Start() == nil {
 		go func() { _ = cmd.Wait() }()

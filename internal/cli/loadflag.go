@@ -36,8 +36,8 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 	fs.IntVar(&o.UntilAnswers, "until-answers", 0, "end when every user has so many answers (0: only by --duration)")
 	fs.IntVar(&o.MaxInFlight, "max-in-flight", 0, "arrivals of a trace beyond are left out and counted (default 20000)")
 	fs.Uint64Var(&o.Seed, "seed", 1, "seed of everything random; the same seed asks the same")
-	fs.Float64Var(&o.Speed, "speed", 1, "how much faster all that users do happens: thinking, arrivals, stages, a trace; for a simulator\n"+
-		"whose quotas and --speed were multiplied likewise. --duration and the like stay as they are")
+	fs.Float64Var(&o.Speed, "speed", 1, "how many times as fast all time of the run passes: --duration, thinking, arrivals, a trace, timeouts;\n"+
+		"for millrace sim --speed of the same. The report is in that time")
 	f.registerUsers(cmd)
 	f.registerSessions(cmd)
 	f.registerTrace(cmd)
@@ -274,7 +274,7 @@ func (f *loadFlags) completeTrace() error {
 	if o.Duration == 0 {
 		span += time.Minute
 	}
-	o.Trace, err = load.Synthesize(load.Preset(f.preset), rate, time.Duration(float64(span)*o.Speed), f.limitRows, o.Seed)
+	o.Trace, err = load.Synthesize(load.Preset(f.preset), rate, span, f.limitRows, o.Seed)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/internal/app"
+	"github.com/millrace/millrace/internal/event"
 )
 
 // Exit statuses.
@@ -31,9 +32,10 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-// Run runs the command that args name and returns the exit status.
-func Run(ctx context.Context, args []string, s Streams) int {
-	root := newRootCommand()
+// Run runs the command that args name and returns the exit status. A gateway that it
+// runs tells the sinks of every request and attempt.
+func Run(ctx context.Context, args []string, s Streams, sinks ...event.Sink) int {
+	root := newRootCommand(sinks...)
 	root.SetArgs(args)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
@@ -63,7 +65,7 @@ func complain(w io.Writer, err error) {
 	}
 }
 
-func newRootCommand() *cobra.Command {
+func newRootCommand(sinks ...event.Sink) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "millrace",
 		Short: "A traffic gateway for applications that use language models",
@@ -75,7 +77,7 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newServeCommand(), newSimCommand(), newLoadCommand(), newPlanCommand(), newDemoCommand(), newConfigCommand(), newKeysCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(sinks...), newSimCommand(), newLoadCommand(), newPlanCommand(), newDemoCommand(), newExplainCommand(), newConfigCommand(), newKeysCommand(), newVersionCommand())
 	return root
 }
 

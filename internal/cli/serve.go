@@ -15,16 +15,18 @@ import (
 
 	"github.com/millrace/millrace/internal/app"
 	"github.com/millrace/millrace/internal/config"
+	"github.com/millrace/millrace/internal/event"
 )
 
 // serveFlags is what the command line says about the gateway.
 type serveFlags struct {
 	source config.Source
 	level  string
+	sinks  []event.Sink
 }
 
-func newServeCommand() *cobra.Command {
-	f := &serveFlags{}
+func newServeCommand(sinks ...event.Sink) *cobra.Command {
+	f := &serveFlags{sinks: sinks}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gateway",
@@ -97,7 +99,7 @@ func (f *serveFlags) run(ctx context.Context, s Streams) error {
 	for _, w := range c.Warnings {
 		log.Warn(w) //nolint:sloglint // each warning is one whole line
 	}
-	a, err := app.New(c, log)
+	a, err := app.New(c, log, f.sinks...)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,8 @@ func (f *simFlags) registerAnswers(cmd *cobra.Command) {
 	fs.DurationVar(&t.FirstP95, "ttft-p95", 0, "95th percentile of it (default 3x the median)")
 	fs.DurationVar(&t.InputToken, "per-input-token", 0, "time to the first token added by each input token (default 300µs)")
 	fs.DurationVar(&t.Token, "per-token", 0, "time between tokens (default 15ms)")
-	fs.Float64Var(&t.Speed, "speed", 1, "divides every latency; limits stay as they are")
+	fs.Float64Var(&o.Speed, "speed", 1, "how many times as fast all of its time passes: a minute of a limit, latencies, times of fault rules;\n"+
+		"for millrace load --speed of the same. Retry-After stays in real seconds")
 	fs.BoolVar(&t.Instant, "instant", false, "answer without any wait")
 	fs.Int64Var(&o.Output, "output", 0, "completion tokens of every prose answer (default: random, median 151)")
 	fs.IntVar(&o.Dimensions, "dimensions", 0, "of an embedding (default 256)")

@@ -61,6 +61,7 @@ func (l *loader) check() {
 	l.checkKeys()
 	l.checkProxies()
 	l.checkTasks()
+	l.checkMetrics()
 	l.checkLimits()
 }
 
@@ -155,6 +156,13 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	}
 }
 
+func (l *loader) checkMetrics() {
+	if d := l.config.Metrics.EMF.Interval; d < time.Second {
+		l.wrong("metrics.emf.interval", "write at least 1s", "%s is too short", formatDuration(d))
+	}
+	l.atMost("metrics.emf.interval", l.config.Metrics.EMF.Interval)
+}
+
 func (l *loader) checkTasks() {
 	t := l.config.Tasks
 	l.most("tasks.concurrency", t.Concurrency, 100_000)
@@ -247,10 +255,35 @@ func (l *loader) checkQuota(path string, q *Quota) {
 		l.wrong(path+".meter", "write one of: "+strings.Join(names, ", "), "%q is unknown", q.Meter)
 	}
 	l.most(path+".seats", int(q.Seats), 1_000_000)
-	if *q == (Quota{Window: q.Window, Burst: q.Burst, Slice: q.Slice, Meter: q.Meter}) {
+	limits := q.limits()
+	for i, name := range q.Shadow {
+		switch set, known := limits[name]; {
+		case !known:
+			l.wrong(path+".shadow", suggest(name, slices.Sorted(maps.Keys(limits))), "%q is no limit", name)
+		case !set:
+			l.wrong(path+".shadow", "add the limit, or remove its name here", "%s is not set", name)
+		case slices.Contains(q.Shadow[:i], name):
+			l.wrong(path+".shadow", "name it once", "%q is named twice", name)
+		}
+	}
+	if !slices.Contains(slices.Collect(maps.Values(limits)), true) {
 		l.warn("%s names no limit, so nothing is paced there; write quota: {requests: 60/m, tokens: 180000/m, seats: 15}", l.config.display(path))
 	}
 }
+
+// limits tells which of its limits are set, by their keys.
+func (q *Quota) limits() map[string]bool {
+	return map[string]bool{
+		"requests": q.Requests.Count > 0, "tokens": q.Tokens.Count > 0,
+		"input_tokens": q.InputTokens.Count > 0, "output_tokens": q.OutputTokens.Count > 0,
+		"requests_per_day": q.RequestsPerDay > 0, "tokens_per_day": q.TokensPerDay > 0,
+		"input_tokens_per_day": q.InputTokensPerDay > 0, "output_tokens_per_day": q.OutputTokensPerDay > 0, "seats": q.Seats > 0,
+	}
+}
+
+// Watched reports whether the limit with a key, such as tokens_per_day, is not
+// enforced.
+func (q *Quota) Watched(key string) bool { return !q.Enforce || slices.Contains(q.Shadow, key) }
 
 // checkSlice wants slices in which at least one request or token fits.
 func (l *loader) checkSlice(path string, q *Quota) {

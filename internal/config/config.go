@@ -20,6 +20,7 @@ type Config struct {
 	Keys           []Key             `key:"keys" doc:"who may ask, beside those of keys.yaml in state_dir"`
 	Tasks          Tasks             `key:"tasks" doc:"accepted work that is asked for later"`
 	Limits         Limits            `key:"limits" doc:"bounds of the gateway itself"`
+	Metrics        Metrics           `key:"metrics" doc:"what is told to other systems, beside /metrics"`
 
 	// Simulated reports that no upstream was named anywhere, so that the
 	// built-in simulator and its sample quota serve.
@@ -64,6 +65,8 @@ type Quota struct {
 	Burst              time.Duration `key:"burst" doc:"for 'bucket': what it holds, as the time in which that comes back (– : all of the rate); for 'paced': the same, instead of learning it; 5/6 of it are used"`
 	Slice              time.Duration `key:"slice" doc:"for 'slice': its length, at most 1m (– : 1 s)"`
 	Meter              string        `key:"meter" doc:"how the provider counts tokens"`
+	Enforce            bool          `key:"enforce" doc:"'false': all of it is only watched: metered and shown as if it held, but nobody waits for it or is refused"`
+	Shadow             []string      `key:"shadow" doc:"the limits of it that are only watched, such as '[tokens, seats]'"`
 }
 
 // Breaker says when an upstream counts as down.
@@ -85,6 +88,7 @@ type Class struct {
 	Weight     float64       `key:"weight" doc:"share of a busy upstream, relative to other classes; 'chat' has 6 and 'analysis' 3"`
 	Rate       Rate          `key:"rate" doc:"most starts in any such span, over all upstreams"`
 	Spacing    string        `key:"spacing" enum:"any even" doc:"'even': one start every 1/rate instead"`
+	Enforce    bool          `key:"enforce" doc:"'false': the rate is only watched: counted and shown as if it held, but nobody waits for it"`
 	Soft       time.Duration `key:"soft" doc:"asks a request to finish that has run so long: what was written until then is its answer"`
 	Hard       time.Duration `key:"hard" doc:"ends a request that has run so long since its first dispatch"`
 	MaxWait    time.Duration `key:"max_wait" doc:"longest wait in the queue (– : 'limits.hold')"`
@@ -148,6 +152,17 @@ type Tasks struct {
 	Max         int           `key:"max" doc:"tasks kept or waiting"`
 }
 
+// Metrics are figures for other systems.
+type Metrics struct {
+	EMF EMF `key:"emf" doc:"lines for CloudWatch, in its embedded metric format"`
+}
+
+// EMF are lines in CloudWatch's embedded metric format.
+type EMF struct {
+	File     string        `key:"file" doc:"appended to; '-' is the standard output (– : none is written)"`
+	Interval time.Duration `key:"interval" doc:"between two lines of one thing, at least 1s"`
+}
+
 // Limits bound the gateway itself.
 type Limits struct {
 	MaxBody          Bytes         `key:"max_body" doc:"of a request"`
@@ -196,6 +211,8 @@ func (c *Config) Restart(next *Config) []string {
 		{"listen", c.Listen, next.Listen},
 		{"admin.listen", c.Admin.Listen, next.Admin.Listen},
 		{"state_dir", c.StateDir, next.StateDir},
+		{"metrics.emf.file", c.Metrics.EMF.File, next.Metrics.EMF.File},
+		{"metrics.emf.interval", c.Metrics.EMF.Interval.String(), next.Metrics.EMF.Interval.String()},
 	} {
 		if s.was != s.will {
 			differ = append(differ, s.path)

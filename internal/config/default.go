@@ -12,13 +12,13 @@ type keyed interface{ setDefaults(name string) }
 
 func (u *Upstream) setDefaults(string) {
 	u.Provider = ProviderOpenAI
-	u.Quota.Window = "paced"
+	u.Quota.Window, u.Quota.Enforce = "paced", true
 	u.Breaker = Breaker{Failures: 10, Ratio: 0.5, Open: time.Minute}
 	u.Timeout = Timeouts{Connect: 30 * time.Second, FirstByte: 300 * time.Second, Read: 300 * time.Second}
 }
 
 func (c *Class) setDefaults(name string) {
-	c.Weight, c.Spacing = 1, "any"
+	c.Weight, c.Spacing, c.Enforce = 1, "any", true
 	c.Retries, c.RetryAfter = 3, time.Minute
 	switch name {
 	case "chat":
@@ -49,6 +49,7 @@ func defaults() *Config {
 		},
 		Admin:   Admin{Listen: "127.0.0.1:8081"},
 		Tasks:   Tasks{Concurrency: 8, Keep: time.Hour, Max: 100_000},
+		Metrics: Metrics{EMF: EMF{Interval: time.Minute}},
 		origins: map[string]Origin{},
 	}
 	for _, name := range []string{"chat", "analysis", "health", "batch"} {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/millrace/millrace/internal/endpoint"
 )
 
 // The bounds of an endpoint.
@@ -23,19 +25,6 @@ var (
 	braced = regexp.MustCompile(`\{([^{}\n"':,]+)\}`)
 	// doubled stands for the braces themselves.
 	doubled = regexp.MustCompile(`\{\{[A-Za-z_][A-Za-z0-9_]*\}\}`)
-)
-
-// The first parts of paths that the gateway serves itself, and the members that
-// answers of endpoints give themselves.
-var (
-	ownPaths = []string{
-		"v1", "api", "ui", "metrics", "healthz", "readyz", "debug", "model", "models", "client-config.json",
-		"task_status", "cancel_task", "queue_stats", "model_stats", "reset_model_cooldowns", "health",
-	}
-	ownMembers = []string{
-		"success", "error", "task_id", "status", "async", "state", "position", "eta_seconds", "reason", "message",
-		"response", "result", "feedback_items", "feedback_count", "model_used", "duration", "tokens", "partial",
-	}
 )
 
 // anyModel is what endpoints ask for where nobody named a model: the simulator
@@ -93,7 +82,7 @@ func (l *loader) checkPath(path, text string, seen map[string]bool) {
 		l.wrong(path, "write what clients POST to, such as /summarize", "is missing")
 	case !plainPath.MatchString(text) || len(text) > 128:
 		l.wrong(path, "write it as /summarize: letters, digits, -, _ and . between slashes", "%q is no plain path", text)
-	case slices.Contains(ownPaths, first):
+	case endpoint.Reserved(text):
 		l.wrong(path, "choose another, such as /app/"+first, "%q is the gateway's own", "/"+first)
 	case seen[text]:
 		l.wrong(path, "choose another", "%q is taken", text)
@@ -121,7 +110,7 @@ func (l *loader) checkFields(path string, e *Endpoint) {
 		switch {
 		case !plainEcho.MatchString(echo):
 			l.wrong(path+".echo", "write field, or name=field", "%q is no plain field", echo)
-		case slices.Contains(ownMembers, name):
+		case endpoint.Answers(name):
 			l.wrong(path+".echo", "write other="+name, "answers have a %q of their own", name)
 		case names[name]:
 			l.wrong(path+".echo", "name it once", "%q is named twice", name)

@@ -36,7 +36,7 @@ func TestDefaultIsTheSimulator(t *testing.T) {
 		t.Fatalf("simulated %v with %d upstreams", c.Simulated, len(c.Upstreams))
 	}
 	u := c.Upstreams[0]
-	want := Quota{Requests: Rate{60, time.Minute}, Tokens: Rate{180_000, time.Minute}, Seats: 15, Window: "sliding"}
+	want := Quota{Requests: Rate{60, time.Minute}, Tokens: Rate{180_000, time.Minute}, Seats: 15, Window: "sliding", Enforce: true}
 	if diff := cmp.Diff(want, u.Quota); diff != "" {
 		t.Error("quota:", diff)
 	}
@@ -44,10 +44,10 @@ func TestDefaultIsTheSimulator(t *testing.T) {
 		t.Errorf("upstream %q of %q at %q", u.Name, u.Provider, u.BaseURL)
 	}
 	classes := map[string]Class{
-		"analysis": {Weight: 3, Rate: Rate{20, time.Minute}, Spacing: "any", Soft: 300 * time.Second, Hard: 360 * time.Second, MaxWait: 30 * time.Minute},
-		"chat":     {Weight: 6, Rate: Rate{30, time.Minute}, Spacing: "any", Soft: 90 * time.Second, Hard: 120 * time.Second},
-		"health":   {Weight: 1, Rate: Rate{1, time.Minute}, Spacing: "any", Soft: 45 * time.Second, Hard: 60 * time.Second},
-		"batch":    {Weight: 1, Spacing: "any"},
+		"analysis": {Weight: 3, Rate: Rate{20, time.Minute}, Spacing: "any", Enforce: true, Soft: 300 * time.Second, Hard: 360 * time.Second, MaxWait: 30 * time.Minute},
+		"chat":     {Weight: 6, Rate: Rate{30, time.Minute}, Spacing: "any", Enforce: true, Soft: 90 * time.Second, Hard: 120 * time.Second},
+		"health":   {Weight: 1, Rate: Rate{1, time.Minute}, Spacing: "any", Enforce: true, Soft: 45 * time.Second, Hard: 60 * time.Second},
+		"batch":    {Weight: 1, Spacing: "any", Enforce: true},
 	}
 	for name, want := range classes {
 		want.Retries, want.RetryAfter = 3, time.Minute
@@ -374,7 +374,7 @@ func TestExpansion(t *testing.T) {
 
 func TestAnchors(t *testing.T) {
 	c := mustLoad(t, "upstreams:\n- {name: a, provider: sim, quota: &q {seats: 4, requests: 6/m}}\n- {name: b, provider: sim, quota: *q}\n")
-	if c.Upstreams[1].Quota != c.Upstreams[0].Quota || c.Upstreams[1].Quota.Seats != 4 {
+	if !cmp.Equal(c.Upstreams[1].Quota, c.Upstreams[0].Quota) || c.Upstreams[1].Quota.Seats != 4 {
 		t.Errorf("got %+v", c.Upstreams)
 	}
 	if diff := cmp.Diff([]string{"a", "b"}, c.Routes[0].Upstreams); diff != "" {

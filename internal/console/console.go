@@ -80,18 +80,23 @@ type Keys interface {
 }
 
 // Deps are what the console shows and acts on. All functions may be called from
-// any goroutine.
+// any goroutine. What is nil after Meter is not offered, and the pages say so.
 type Deps struct {
 	Snapshot func() gate.Snapshot
 	Settings func() []Setting
 	Requests Requests
 	Meter    *Meter
-	Shadow   *Shadow                    // nil: nobody counts the 429s that were avoided
-	Keys     Keys                       // nil: none are ever configured
-	Tasks    func() Tasks               // nil: there are no tasks
-	Reset    func(upstream string) bool // closes a breaker; false: there is no such upstream; nil: cannot be done
-	Trip     func(upstream string) bool // opens it, as Reset
-	Log      *slog.Logger               // the audit, too; nil discards
+
+	Flows   func(dst []gate.FlowState, most int) []gate.FlowState // appends those that wait, in the order of service, then those that run
+	Shadow  *Shadow                                               // nil: nobody counts the 429s that were avoided
+	Keys    Keys                                                  // nil: none are ever configured
+	Tasks   func() Tasks                                          // nil: there are no tasks
+	Reset   func(upstream string) error                           // closes a breaker; errors as those of Control
+	Trip    func(upstream string) error                           // opens it until Reset
+	Control Control
+	Plan    Planner
+	Load    Loader
+	Log     *slog.Logger // the audit, too; nil discards
 }
 
 func (d *Deps) validate() error {
@@ -137,9 +142,11 @@ type Console struct {
 	files    map[string]*file
 	cross    *http.CrossOriginProtection
 	sessions sessions
+	plans    plans
 
 	mu      sync.Mutex
 	frame   frame
+	flows   []gate.FlowState // room for those of a frame
 	streams int
 	closed  chan struct{}
 	once    sync.Once
@@ -171,6 +178,7 @@ func New(o Options, d Deps) (*Console, error) {
 		cross: http.NewCrossOriginProtection(), closed: make(chan struct{}),
 	}
 	c.sessions.open = make(map[[sha256.Size]byte]session)
+	c.plans.running, c.plans.slots = make(map[string]*running), make(chan struct{}, planning)
 	return c, nil
 }
 
@@ -180,8 +188,9 @@ func (c *Console) Close() { c.once.Do(func() { close(c.closed) }) }
 
 // Paths.
 const (
-	pages = "/ui/"
-	api   = "/api/v1/console/"
+	pages    = "/ui/"
+	api      = "/api/v1/console/"
+	planPath = "/api/v1/plan"
 )
 
 // Mounts are the console's routes.
@@ -203,7 +212,17 @@ func (c *Console) Mounts() []Mount {
 		c.mount("GET", "settings", c.serveSettings, look),
 		c.mount("GET", "requests", c.serveRequests, look),
 		c.mount("GET", "requests/{id}", c.serveRequest, look),
+		c.mount("GET", "flows", c.serveFlows, look),
+		c.mount("GET", planPath, c.servePlan, look),
+		c.mount("GET", "load", c.serveLoad, look),
+		c.mount("GET", "load/report", c.serveReport, look),
+		c.mount("POST", "load/start", c.startLoad, act),
+		c.mount("POST", "load/stop", c.stopLoad, act),
 		c.mount("POST", "upstreams/{name}/reset", c.reset, act),
 		c.mount("POST", "upstreams/{name}/trip", c.trip, act),
+		c.mount("POST", "classes/{name}/pause", c.pause, act),
+		c.mount("POST", "classes/{name}/resume", c.resume, act),
+		c.mount("POST", "flows/move-up", c.moveUp, act),
+		c.mount("POST", "flows/evict", c.evict, act),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -90,20 +91,25 @@ type site struct {
 	recent *bunch
 	snaps  atomic.Int64 // how often the gate was asked
 	done   []string     // actions
+	lines  []gate.FlowState
+	plan   console.Planner
+	load   runs
 }
 
 func newSite(t *testing.T, locked bool, o console.Options) *site {
 	t.Helper()
 	s := &site{mux: http.NewServeMux(), log: &bytes.Buffer{}, meter: console.NewMeter(), recent: &bunch{}}
+	s.plan = func(context.Context, url.Values) ([]byte, error) { return []byte("[]"), nil }
 	d := console.Deps{
 		Snapshot: func() gate.Snapshot { s.snaps.Add(1); return snapshot(time.Now()) },
 		Settings: func() []console.Setting {
 			return []console.Setting{{Name: "listen", Value: "127.0.0.1:8080", Origin: "default"}}
 		},
 		Requests: s.recent, Meter: s.meter,
-		Reset: func(name string) bool { s.done = append(s.done, "reset "+name); return name == "main" },
-		Trip:  func(name string) bool { s.done = append(s.done, "trip "+name); return name == "main" },
-		Log:   slog.New(slog.NewJSONHandler(s.log, nil)),
+		Reset: func(name string) error { return s.note("reset", name, name == "main") },
+		Trip:  func(name string) error { return s.note("trip", name, name == "main") },
+		Flows: s.flows, Control: s, Plan: func(ctx context.Context, q url.Values) ([]byte, error) { return s.plan(ctx, q) }, Load: &s.load,
+		Log: slog.New(slog.NewJSONHandler(s.log, nil)),
 	}
 	if locked {
 		s.rack = newRack()
@@ -125,7 +131,7 @@ func newSite(t *testing.T, locked bool, o console.Options) *site {
 
 func snapshot(now time.Time) gate.Snapshot {
 	return gate.Snapshot{
-		Waiting: 3, Flows: 2, Outstanding: 4, Classes: map[flow.Class]int{flow.Chat: 3},
+		Waiting: 3, Running: 4, Flows: 2, Outstanding: 4, ByClass: []gate.ClassState{{Name: flow.Chat, Waiting: 3, Running: 4, Weight: 1, Oldest: now.Add(-2 * time.Second)}},
 		Upstreams: []gate.UpstreamState{{
 			Name: "main", Seats: 10, InUse: 4, Outstanding: 4,
 			Windows: []quota.State{{Dim: quota.Requests, Span: time.Minute, Configured: 60, Learned: 50, Used: 40, Reserved: 4, Free: 6, Full: now.Add(30 * time.Second)}},
@@ -167,12 +173,18 @@ func (s *site) login(t *testing.T, key string) string {
 const (
 	statePath = "/api/v1/console/state"
 	tripPath  = "/api/v1/console/upstreams/main/trip"
+	planPath  = "/api/v1/plan"
+	startPath = "/api/v1/console/load/start"
+	evictPath = "/api/v1/console/flows/evict"
 )
 
 // guarded are all routes but the page's files and the login.
 var guarded = map[string]string{
 	statePath: "GET", "/api/v1/console/stream": "GET", "/api/v1/console/settings": "GET", "/api/v1/console/requests": "GET",
 	"/api/v1/console/requests/x": "GET", tripPath: "POST", "/api/v1/console/upstreams/main/reset": "POST",
+	"/api/v1/console/flows": "GET", planPath: "GET", "/api/v1/console/load": "GET", "/api/v1/console/load/report": "GET",
+	"/api/v1/console/classes/chat/pause": "POST", "/api/v1/console/classes/chat/resume": "POST", "/api/v1/console/flows/move-up": "POST", evictPath: "POST",
+	startPath: "POST", "/api/v1/console/load/stop": "POST",
 }
 
 func TestI1ClosedWithoutAKey(t *testing.T) {
@@ -186,8 +198,8 @@ func TestI1ClosedWithoutAKey(t *testing.T) {
 			}
 		}
 	}
-	if len(s.done) > 0 || s.snaps.Load() > 0 {
-		t.Errorf("strangers did %v and made %d frames", s.done, s.snaps.Load())
+	if len(s.done)+len(s.load.done) > 0 || s.snaps.Load() > 0 {
+		t.Errorf("strangers did %v %v and made %d frames", s.done, s.load.done, s.snaps.Load())
 	}
 	if w := s.ask("GET", "/api/v1/console/session", ""); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "ops") {
 		t.Errorf("session for a stranger: %d %s", w.Code, w.Body)
@@ -281,13 +293,13 @@ func TestI3ViewerChangesNothing(t *testing.T) {
 				}
 			}
 		}
-		var in struct{ Trip, Reset bool }
-		if err := json.Unmarshal(s.ask("GET", "/api/v1/console/session", "", header...).Body.Bytes(), &in); err != nil || in.Trip || in.Reset {
+		var in struct{ Acts bool }
+		if err := json.Unmarshal(s.ask("GET", "/api/v1/console/session", "", header...).Body.Bytes(), &in); err != nil || in.Acts {
 			t.Errorf("a viewer is offered %+v, %v", in, err)
 		}
 	}
-	if len(s.done) > 0 {
-		t.Errorf("a viewer did %v", s.done)
+	if len(s.done)+len(s.load.done) > 0 {
+		t.Errorf("a viewer did %v %v", s.done, s.load.done)
 	}
 }
 

@@ -32,10 +32,13 @@
 //   - I4 Audit: every login, and every action whether done, refused or without
 //     effect, is one line of the log: who, what, on what, from where.
 //   - I5 Inert: every answer forbids inline script and style, frames and foreign
-//     sources; the pages write text as text alone.
+//     sources; the pages write text as text alone. The report of a load run, which
+//     styles itself, is in a sandbox that runs nothing.
 //   - I6 One truth: all pages and GET state get the same frame, built at most
-//     once a second however many there are.
-//   - I7 Bounds: streams, sessions, classes, users and requests shown are bounded.
+//     once a second, and after an act, however many there are.
+//   - I7 Bounds: streams, sessions, classes, flows, users and requests shown are
+//     bounded. A session plays one plan at a time, the newest, for as long as it
+//     asks and at most 30 s; there are two in all.
 //   - I8 Drift: dist is what the bundler makes of web.
 //   - I9 Avoided: the count of avoided 429s follows from the arrivals alone, in
 //     whatever order they are told: what the same quotas would have refused

@@ -33,7 +33,8 @@ type state struct {
 	Started     time.Time  `json:"started"`
 	Verdict     verdict    `json:"verdict"`
 	Waiting     int        `json:"waiting"`
-	Flows       int        `json:"flows"`
+	Running     int        `json:"running"`
+	Flows       int        `json:"flows"`       // that have something waiting or running
 	Outstanding int        `json:"outstanding"` // attempts under way
 	Tasks       *Tasks     `json:"tasks,omitempty"`
 	Today       today      `json:"today"`
@@ -41,17 +42,9 @@ type state struct {
 	Since       time.Time  `json:"since,omitzero"`    // when the counting of today began
 	Lately      lately     `json:"lately"`
 	Classes     []class    `json:"classes"`
+	Queue       []line     `json:"queue"` // the first of the flows, in the order of service
 	Upstreams   []upstream `json:"upstreams"`
 	Users       []user     `json:"users"`
-}
-
-// class is a kind of work: who waits now, and what ended since the start.
-type class struct {
-	Name     string `json:"name"`
-	Waiting  int    `json:"waiting"`
-	Finished int64  `json:"finished"`
-	Served   int64  `json:"served"`
-	Refused  int64  `json:"refused"`
 }
 
 // upstream is what one of them allows, and how it does.
@@ -59,6 +52,8 @@ type upstream struct {
 	Name        string   `json:"name"`
 	Retired     bool     `json:"retired,omitempty"`
 	Seats       int      `json:"seats"` // 0: no bound
+	SeatsShadow bool     `json:"seats_shadow,omitempty"`
+	SeatsOver   int64    `json:"seats_exceeded"`
 	InUse       int      `json:"in_use"`
 	Outstanding int      `json:"outstanding"`
 	Windows     []window `json:"windows"`
@@ -79,7 +74,9 @@ type window struct {
 	Reserved   int64   `json:"reserved"`
 	Free       int64   `json:"free"`
 	Burst      int64   `json:"burst"`
-	Full       float64 `json:"full_ms"` // until all is free, but for what is reserved
+	Full       float64 `json:"full_ms"`          // until all is free, but for what is reserved
+	Shadow     bool    `json:"shadow,omitempty"` // counted, not enforced
+	Exceeded   int64   `json:"exceeded"`         // sent although it had no room
 }
 
 // circuit is a breaker.
@@ -90,6 +87,7 @@ type circuit struct {
 	Trips     int64     `json:"trips"`
 	Run       int       `json:"run"` // failures in a row
 	Reason    string    `json:"reason"`
+	ByHand    bool      `json:"by_hand,omitempty"` // no time closes it
 }
 
 // user is what one flow got lately.
@@ -135,8 +133,9 @@ func (c *Console) build(now time.Time) {
 func (c *Console) state(now time.Time) *state {
 	snap, f := c.deps.Snapshot(), c.deps.Meter.figures(now)
 	s := &state{
-		Now: now.UTC(), Started: c.started.UTC(), Waiting: snap.Waiting, Flows: snap.Flows, Outstanding: snap.Outstanding,
-		Today: f.today, Since: f.since.UTC(), Lately: f.lately, Classes: classesOf(&snap, &f),
+		Now: now.UTC(), Started: c.started.UTC(), Waiting: snap.Waiting, Running: snap.Running, Flows: snap.Flows, Outstanding: snap.Outstanding,
+		Today: f.today, Since: f.since.UTC(), Lately: f.lately, Classes: classesOf(now, &snap, &f),
+		Queue: c.queue(now),
 		Users: usersOf(now, c.deps.Requests.Recent(scanned)), Upstreams: []upstream{},
 	}
 	if c.deps.Tasks != nil {
@@ -156,27 +155,11 @@ func (c *Console) state(now time.Time) *state {
 	return s
 }
 
-func classesOf(snap *gate.Snapshot, f *figures) []class {
-	all := make(map[flow.Class]class)
-	for name, waiting := range snap.Classes {
-		all[name] = class{Waiting: waiting}
-	}
-	for name, n := range f.classes {
-		all[name] = class{Waiting: all[name].Waiting, Finished: n.finished, Served: n.served, Refused: n.refused}
-	}
-	list := make([]class, 0, len(all))
-	for _, name := range names(all) {
-		one := all[name]
-		one.Name = string(name)
-		list = append(list, one)
-	}
-	return list
-}
-
 func upstreamOf(now time.Time, u *gate.UpstreamState, n upstreamCount) upstream {
 	v := upstream{
 		Name: u.Name, Retired: u.Retired, Seats: u.Seats, InUse: u.InUse, Outstanding: u.Outstanding,
-		Windows: make([]window, len(u.Windows)), Breaker: circuitOf(now, &u.Breaker, n),
+		Windows: make([]window, len(u.Windows)), Breaker: circuitOf(now, &u.Breaker),
+		SeatsShadow: u.SeatsShadow, SeatsOver: u.SeatsExceeded,
 		Attempts: n.attempts, Throttles: n.throttles, Failures: n.failures,
 	}
 	for i := range u.Windows {
@@ -189,16 +172,14 @@ func windowOf(now time.Time, w *quota.State) window {
 	return window{
 		Dim: w.Dim.String(), Kind: w.Kind.String(), Span: ms(w.Span), Configured: w.Configured, Learned: w.Learned,
 		Used: w.Used, Reserved: w.Reserved, Free: w.Free, Burst: w.Burst, Full: ms(max(w.Full.Sub(now), 0)),
+		Shadow: w.Shadow, Exceeded: w.Exceeded,
 	}
 }
 
-func circuitOf(now time.Time, b *breaker.Snapshot, n upstreamCount) circuit {
-	c := circuit{State: b.State.String(), Since: b.Since, Trips: b.Trips, Run: b.Run}
+func circuitOf(now time.Time, b *breaker.Snapshot) circuit {
+	c := circuit{State: b.State.String(), Since: b.Since, Trips: b.Trips, Run: b.Run, Reason: b.Reason(), ByHand: b.ByHand}
 	if !b.NextProbe.IsZero() {
 		c.NextProbe = ms(max(b.NextProbe.Sub(now), 0))
-	}
-	if b.State != breaker.Closed {
-		c.Reason = whyOpen(n)
 	}
 	return c
 }

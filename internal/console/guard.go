@@ -24,11 +24,18 @@ type visit struct {
 	r   *http.Request
 	who Principal
 	id  string // of the request
+
+	answer any   // to an act that was done; nil: there is nothing to tell
+	more   []any // of it for the log
 }
 
-// mount is a route of the API behind the guard.
+// mount is a route of the API behind the guard; a path without a slash before it is
+// the console's own.
 func (c *Console) mount(method, path string, serve func(*visit), n need) Mount {
-	return Mount{Pattern: method + " " + api + path, Operator: true, Open: true, Handler: func(w http.ResponseWriter, r *http.Request, caller Caller) {
+	if !strings.HasPrefix(path, "/") {
+		path = api + path
+	}
+	return Mount{Pattern: method + " " + path, Operator: true, Open: true, Handler: func(w http.ResponseWriter, r *http.Request, caller Caller) {
 		harden(w.Header())
 		w.Header().Set("Cache-Control", "no-store")
 		v := &visit{w: w, r: r, id: caller.ID}

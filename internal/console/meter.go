@@ -62,9 +62,6 @@ type classCount struct{ finished, served, refused int64 }
 type upstreamCount struct {
 	attempts, throttles, failures int64
 	lastThrottle                  time.Time
-	lastFailure                   time.Time
-	lastKind                      llm.ErrorKind
-	lastStatus                    int
 }
 
 // NewMeter returns a Meter that has counted nothing.
@@ -172,9 +169,6 @@ func (m *Meter) Attempt(a *event.Attempt) {
 		m.today.Throttled++
 	default:
 		u.failures++
-		if a.Kind.Faulty() || a.Kind == llm.KindAuth || a.Kind == llm.KindExhausted {
-			u.lastFailure, u.lastKind, u.lastStatus = end, a.Kind, a.Status
-		}
 	}
 }
 

@@ -199,7 +199,7 @@ func BenchmarkFrame(b *testing.B) {
 	}
 	c, err := console.New(console.Options{}, console.Deps{
 		Snapshot: func() gate.Snapshot { return snapshot(now) }, Settings: func() []console.Setting { return nil }, Requests: recent, Meter: meter,
-		Reset: func(string) bool { return true },
+		Reset: func(string) error { return nil },
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/event"
+	"github.com/millrace/millrace/internal/explain"
 	"github.com/millrace/millrace/internal/llm"
 )
 
@@ -61,6 +62,12 @@ type requestView struct {
 	Bytes     int64     `json:"bytes_out"`
 
 	Tries []attemptView `json:"tries,omitempty"`
+
+	// In words, of one request alone; see package explain.
+	Summary string           `json:"summary,omitempty"`
+	Why     []string         `json:"why,omitempty"`
+	Help    []string         `json:"help,omitempty"`
+	Moments []explain.Moment `json:"moments,omitempty"`
 }
 
 // tokens are those of a prompt and of its answer.
@@ -72,6 +79,8 @@ type tokens struct {
 // attemptView is one try of a request.
 type attemptView struct {
 	Number    int     `json:"number"`
+	Queued    float64 `json:"queued_ms"` // for this try alone
+	Reason    string  `json:"reason"`    // what that was for, at last
 	Upstream  string  `json:"upstream"`
 	Model     string  `json:"model"`
 	Kind      string  `json:"kind"`
@@ -128,10 +137,12 @@ func (c *Console) serveRequest(v *visit) {
 		v.problem(http.StatusNotFound, "This request is not among the latest that are kept, or has not ended.")
 		return
 	}
-	view := viewOf(&r)
-	for _, a := range c.deps.Requests.Attempts(id) {
+	view, tries := viewOf(&r), c.deps.Requests.Attempts(id)
+	story := explain.Ended(&r, tries)
+	view.Summary, view.Why, view.Help, view.Moments = story.Summary, story.Why, story.Help, story.Timeline
+	for _, a := range tries {
 		view.Tries = append(view.Tries, attemptView{
-			Number: a.Number, Upstream: a.Upstream, Model: a.Model, Kind: a.Kind.String(), Status: a.Status,
+			Number: a.Number, Queued: ms(a.Queued), Reason: string(a.Reason), Upstream: a.Upstream, Model: a.Model, Kind: a.Kind.String(), Status: a.Status,
 			Start: ms(a.Started.Sub(r.Arrived)), FirstByte: ms(a.FirstByte), Total: ms(a.Total),
 			Estimated: estimated(a.Estimated), Used: used(a.Used), Counted: a.Counted,
 		})

@@ -90,17 +90,26 @@ type sessionView struct {
 	Name    string `json:"name,omitempty"`
 	Role    string `json:"role,omitempty"`
 	Version string `json:"version"`
-	Trip    bool   `json:"trip"` // may and can trip a breaker
-	Reset   bool   `json:"reset"`
+	Acts    bool   `json:"acts"` // may do what is offered
+	Offers  offers `json:"offers"`
+}
+
+// offers are what this gateway can do for an operator.
+type offers struct {
+	Trip  bool `json:"trip"`
+	Reset bool `json:"reset"`
+	Queue bool `json:"queue"` // pause, resume, move up, evict
+	Plan  bool `json:"plan"`
+	Load  bool `json:"load"`
 }
 
 func (c *Console) serveSession(v *visit) {
 	who, in := c.identify(v.r)
 	s := sessionView{In: in, Locked: c.locked()}
 	if in {
-		acts := who.Role == Operator
-		s.Name, s.Role, s.Version = who.Name, who.Role.String(), c.options.Version
-		s.Trip, s.Reset = acts && c.deps.Trip != nil, acts && c.deps.Reset != nil
+		d := &c.deps
+		s.Name, s.Role, s.Version, s.Acts = who.Name, who.Role.String(), c.options.Version, who.Role == Operator
+		s.Offers = offers{Trip: d.Trip != nil, Reset: d.Reset != nil, Queue: d.Control != nil, Plan: d.Plan != nil, Load: d.Load != nil}
 	}
 	v.json(s)
 }

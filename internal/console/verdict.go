@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/breaker"
-	"github.com/millrace/millrace/internal/llm"
 )
 
 // The levels of a verdict.
@@ -39,6 +38,9 @@ func judge(now time.Time, s *state, f *figures) verdict {
 			return verdict{levelBusy, fmt.Sprintf("%s answered 429 %s ago; it is asked more slowly.%s", u.Name, seconds(now.Sub(at)), waiting(s))}
 		}
 	}
+	if name, n := heldBack(s); n > 0 {
+		return verdict{levelBusy, fmt.Sprintf("The class %s is paused by hand.%s", name, waiting(s))}
+	}
 	name, used := tightest(s)
 	switch {
 	case s.Waiting > 0 && name != "":
@@ -51,8 +53,21 @@ func judge(now time.Time, s *state, f *figures) verdict {
 	return verdict{levelGood, "All clear: nobody waits."}
 }
 
+// heldBack is the paused class with most waiting, and how many those are.
+func heldBack(s *state) (name string, n int) {
+	for i := range s.Classes {
+		if c := &s.Classes[i]; c.Paused && c.Waiting > n {
+			name, n = c.Name, c.Waiting
+		}
+	}
+	return name, n
+}
+
 // down says that an upstream is not asked.
 func down(u *upstream) string {
+	if u.Breaker.ByHand {
+		return u.Name + " was shut off by hand."
+	}
 	if u.Breaker.State == breaker.HalfOpen.String() || u.Breaker.NextProbe == 0 {
 		return u.Name + " was down, and the next request tries whether it is back."
 	}
@@ -102,17 +117,6 @@ func unit(w *window) string {
 		return what + "/" + name
 	}
 	return what + " in " + seconds(span)
-}
-
-// whyOpen says what an upstream's breaker opened for.
-func whyOpen(n upstreamCount) string {
-	switch {
-	case n.lastFailure.IsZero() || n.lastKind == llm.KindNone:
-		return "opened by hand, or before the last start"
-	case n.lastStatus != 0:
-		return "last failure: " + n.lastKind.String() + ", HTTP " + strconv.Itoa(n.lastStatus)
-	}
-	return "last failure: " + n.lastKind.String() + ", no answer"
 }
 
 func percent(share float64) string {

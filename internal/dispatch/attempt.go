@@ -31,7 +31,7 @@ type attempt struct {
 	run    *run
 	table  *table
 	grant  admission.Grant
-	name   string // of the upstream
+	up     *Upstream
 	model  string
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -39,8 +39,9 @@ type attempt struct {
 
 	start     time.Time
 	firstByte time.Duration
-	answer    *llm.Answer // nil until one has begun
-	err       error       // why it failed; nil for a whole answer
+	first     time.Duration // until the first piece was handed on
+	answer    *llm.Answer   // nil until one has begun
+	err       error         // why it failed; nil for a whole answer
 	kind      llm.ErrorKind
 	again     bool // wanted
 	usage     llm.Usage
@@ -69,12 +70,13 @@ func (r *run) attempt() (v verdict) {
 // open prepares the books and the clocks of the attempt.
 func (a *attempt) open() {
 	r := a.run
-	up := a.table.Upstreams[a.grant.Upstream]
-	a.name, a.model = up.Name, up.Model
+	up := &a.table.Upstreams[a.grant.Upstream]
+	a.up, a.model = up, up.Model
 	if a.model == "" {
 		a.model = r.req.Ask.Model
 	}
 	r.meta.Upstream = up.Name
+	r.waitedFor(a.grant.Reason)
 	if r.meta.Attempts++; r.meta.Attempts == 1 {
 		r.d.count(a.start) // what never ran must not pay for the retries of others
 	}
@@ -139,7 +141,8 @@ func (a *attempt) exchange() error {
 func (a *attempt) relay(piece []byte, err error) error {
 	r, body := a.run, a.answer.Body
 	r.begun = true
-	r.record.FirstByte = time.Since(r.req.Arrived)
+	now := time.Now()
+	r.record.FirstByte, a.first = now.Sub(r.req.Arrived), now.Sub(a.start)
 	r.reply.Begin(a.answer, &r.meta)
 	for err == nil {
 		if failed := r.reply.Write(piece); failed != nil {

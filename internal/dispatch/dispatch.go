@@ -47,8 +47,9 @@ type Options struct {
 
 // Upstream is what dispatch needs to know of an upstream.
 type Upstream struct {
-	Name  string
-	Model string // the upstream's name for the model; empty keeps the client's
+	Name     string
+	Provider string // the protocol that it speaks, for records
+	Model    string // the upstream's name for the model; empty keeps the client's
 }
 
 // Limits bound the work of a class. Zero fields bound nothing.
@@ -80,6 +81,7 @@ type Dispatcher struct {
 	deps   Deps // Providers excluded: they are in the table
 	table  atomic.Pointer[table]
 	shared shared
+	live   live
 
 	mu     sync.Mutex
 	budget *backoff.Budget
@@ -186,6 +188,7 @@ type Meta struct {
 	Attempts int
 	Waited   time.Duration    // in the queue, all attempts together
 	Entry    admission.Status // where it stood when it entered; zero if it had not to wait
+	Reason   flow.Reason      // what it last waited for; ReasonNone if it had not to wait
 	Cache    string           // CacheHit, CacheMiss or CacheCoalesced; empty where neither was asked for
 }
 
@@ -200,6 +203,8 @@ const (
 // ctx is canceled. It never panics.
 func (d *Dispatcher) Do(ctx context.Context, req *Request, reply Reply) flow.Outcome {
 	r := &run{d: d, req: req, reply: reply, ctx: ctx}
+	d.live.enter(r)
+	defer d.live.leave(r)
 	if l, ok := reply.(listener); ok {
 		r.eager = l.listens()
 	}

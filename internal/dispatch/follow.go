@@ -148,6 +148,7 @@ func (r *run) pass(piece []byte) error {
 func (r *run) describe(w *waiter, owner bool) {
 	c := w.Flight.Call
 	r.meta.Upstream = c.meta.Upstream
+	r.waitedFor(c.meta.Reason)
 	r.meta.Waited = r.carried + c.waited() - r.before
 	if r.meta.Attempts = 0; owner {
 		r.meta.Attempts = c.meta.Attempts
@@ -257,6 +258,7 @@ func (r *run) causeOf(v *verdict) error {
 func (r *run) answerFor(c *call) {
 	made := c.run
 	r.meta.Attempts, r.meta.Upstream, r.last = made.meta.Attempts, made.meta.Upstream, made.last
+	r.waitedFor(made.meta.Reason)
 	if r.meta.Entry == (admission.Status{}) {
 		r.meta.Entry = made.meta.Entry
 	}

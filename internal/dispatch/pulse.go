@@ -65,7 +65,7 @@ func (p *pulse) beat() {
 	if p.stopped {
 		return
 	}
-	if s := p.status(); p.due(&s) {
+	if s := p.run.status(); p.due(&s) {
 		if err := p.run.reply.Queued(s); err != nil {
 			p.gone(&writeError{err})
 			return
@@ -87,17 +87,6 @@ func (p *pulse) due(s *admission.Status) bool {
 	}
 	p.skipped++
 	return false
-}
-
-func (p *pulse) status() admission.Status {
-	r := p.run
-	switch c := r.joined.Load(); {
-	case r.isRunning():
-		return admission.Status{}
-	case c != nil:
-		return c.status()
-	}
-	return r.ticket.Status()
 }
 
 // stop ends the beats. When it returns none is under way.

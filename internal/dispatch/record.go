@@ -19,8 +19,15 @@ func (a *attempt) tell(result *admission.Result) {
 	r := a.run
 	e := &a.story
 	*e = event.Attempt{
-		Request: r.id(), Number: r.meta.Attempts, Class: r.req.Ask.Flow.Class, Upstream: a.name, Model: a.model,
-		Kind: a.kind, Started: a.start, FirstByte: a.firstByte, Total: time.Since(a.start), Estimated: a.grant.Size,
+		Request: r.id(), Number: r.meta.Attempts, Class: r.req.Ask.Flow.Class, Model: a.model,
+		Operation: r.req.Call.Operation, Stream: r.req.Call.Stream, Kind: a.kind, RetryAfter: result.RetryAfter,
+		Queued: r.paused, Started: a.start, FirstByte: a.firstByte, FirstPiece: a.first, Total: time.Since(a.start), Estimated: a.grant.Size,
+	}
+	if a.up != nil {
+		e.Upstream, e.Provider = a.up.Name, a.up.Provider
+	}
+	if r.paused > 0 {
+		e.Reason = a.grant.Reason
 	}
 	if a.answer != nil {
 		e.Status = a.answer.Status
@@ -75,14 +82,31 @@ func (r *run) finish(outcome flow.Outcome, err error) flow.Outcome {
 	}
 	e.Upstream, e.Attempts = r.meta.Upstream, r.meta.Attempts
 	e.Arrived, e.Queued, e.Total = r.req.Arrived, r.meta.Waited, time.Since(r.req.Arrived)
-	if entry := r.meta.Entry; entry != (admission.Status{}) {
-		e.Quoted, e.EtaP50, e.EtaP90, e.Reason = true, entry.ETA, entry.ETAP90, entry.Reason
+	e.Cache = r.meta.Cache
+	if hold := r.req.Ask.Hold; !hold.IsZero() {
+		e.Hold = hold.Sub(r.req.Arrived)
 	}
-	if reason := reasonOf(err); reason != flow.ReasonNone {
-		e.Reason = reason
-	}
+	r.explain(err)
 	r.d.deps.Sink.Record(e)
 	return outcome
+}
+
+// explain writes down what it waited for, and what it was told of that.
+func (r *run) explain(err error) {
+	e := &r.record
+	if entry := r.meta.Entry; entry != (admission.Status{}) {
+		e.Quoted, e.Position, e.EtaP50, e.EtaP90 = true, entry.Position, entry.ETA, entry.ETAP90
+		e.First, e.Reason = entry.Reason, entry.Reason
+	}
+	if r.meta.Reason != flow.ReasonNone {
+		e.Reason = r.meta.Reason
+	}
+	if refusal, ok := errors.AsType[*admission.Refusal](err); ok {
+		e.Detail, e.Expected, e.RetryAfter = refusal.Detail, refusal.ETA, refusal.RetryAfter
+		if refusal.Reason != flow.ReasonNone {
+			e.Reason = refusal.Reason
+		}
+	}
 }
 
 // end gives the client its last word. The request is settled by now, so a
@@ -94,17 +118,6 @@ func (r *run) end(err error) (status int) {
 		}
 	}()
 	return r.reply.End(err, &r.meta)
-}
-
-// reasonOf is what a refused or evicted request waited for.
-func reasonOf(err error) flow.Reason {
-	if err == nil {
-		return flow.ReasonNone
-	}
-	if refusal, ok := errors.AsType[*admission.Refusal](err); ok {
-		return refusal.Reason
-	}
-	return flow.ReasonNone
 }
 
 // causes are the fixed words of the sentinels.
@@ -120,6 +133,7 @@ var causes = [...]struct {
 	{flow.ErrNoUpstream, "no_upstream"},
 	{flow.ErrHold, "hold"},
 	{flow.ErrDrained, "drained"},
+	{flow.ErrRemoved, "removed"},
 	{flow.ErrCanceled, "client_left"},
 	{ErrHardLimit, "hard_limit"},
 	{ErrSoftLimit, "soft_limit"},

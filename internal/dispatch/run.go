@@ -22,8 +22,10 @@ type run struct {
 	ctx   context.Context // the caller's, or one below it that also ends when the client is found gone
 
 	ticket  *admission.Ticket
-	pulse   *pulse // nil unless the client is told where it stands
-	eager   bool   // the Reply is a listener
+	place   atomic.Pointer[admission.Ticket] // the ticket, for those who look from outside
+	paused  time.Duration                    // before the grant that came last
+	pulse   *pulse                           // nil unless the client is told where it stands
+	eager   bool                             // the Reply is a listener
 	running atomic.Bool
 	endAt   time.Time // when a limit ends it; zero before the first dispatch, or without one
 	endErr  error     // which limit that is
@@ -52,6 +54,7 @@ func (r *run) serve() (outcome flow.Outcome, err error) {
 		return flow.OutcomeRefused, err
 	}
 	r.ticket = ticket
+	r.place.Store(ticket)
 	r.joined.Store(nil) // the pulse may have looked at a call that is over
 	defer ticket.Leave()
 	if r.makes != nil {
@@ -66,6 +69,7 @@ func (r *run) serve() (outcome flow.Outcome, err error) {
 	for {
 		r.wait()
 		if r.ctx.Err() != nil { // looked at last: nothing is sent for a client that has left
+			r.waitedFor(ticket.Status().Reason)
 			v := r.departed()
 			if v.outcome == flow.OutcomeCanceled {
 				ticket.Abandon()
@@ -115,6 +119,7 @@ func (r *run) isRunning() bool {
 // wait returns when the ticket has been granted or evicted, or early when the
 // request's context ends or, for one that has run before, a limit of its class passes.
 func (r *run) wait() {
+	r.paused = 0
 	ready := r.ticket.Ready()
 	select {
 	case <-ready:
@@ -136,7 +141,15 @@ func (r *run) wait() {
 	case <-r.ctx.Done():
 	case <-late:
 	}
-	r.meta.Waited += time.Since(since)
+	r.paused = time.Since(since)
+	r.meta.Waited += r.paused
+}
+
+// waitedFor notes what it waited for, if that is known.
+func (r *run) waitedFor(why flow.Reason) {
+	if why != flow.ReasonNone {
+		r.meta.Reason = why
+	}
 }
 
 // departed is the verdict on a request whose context has ended.

@@ -81,7 +81,7 @@ func (e *Endpoint) validate(where string) (faults []error) {
 	wrong := func(key, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s.%s: %s", where, key, fmt.Sprintf(format, args...)))
 	}
-	if !plainPath(e.Path) || reserved(e.Path) {
+	if !plainPath(e.Path) || Reserved(e.Path) {
 		wrong("path", "%q: write a path such as /summarize, with letters, digits, '-', '_', '.' and '/', not under /v1 or /api, and none of the task routes", e.Path)
 	}
 	switch e.Answer {
@@ -114,7 +114,7 @@ func (e *Endpoint) validate(where string) (faults []error) {
 		wrong("temperature", "%v: write 0 to 2", *t)
 	}
 	for _, echo := range e.Echo {
-		if name, _ := splitEcho(echo); name == "" || slices.Contains(ownMembers, name) {
+		if name, _ := splitEcho(echo); name == "" || Answers(name) {
 			wrong("echo", "%q: an answer has a member of this name already: write other=%s", echo, name)
 		}
 	}
@@ -131,7 +131,9 @@ func splitEcho(echo string) (name, member string) {
 	return name, member
 }
 
-// ownMembers are the names that answers give themselves.
+// Answers reports whether answers have a member of this name themselves.
+func Answers(member string) bool { return slices.Contains(ownMembers, member) }
+
 var ownMembers = []string{
 	"success", "error", "task_id", "status", "async", "state", "position", "eta_seconds", "reason", "message",
 	"response", "result", "feedback_items", "feedback_count", "model_used", "duration", "tokens", "partial",
@@ -156,8 +158,8 @@ func plainPath(path string) bool {
 	return true
 }
 
-// reserved reports whether a path belongs to the gateway.
-func reserved(path string) bool {
+// Reserved reports whether a path that begins with a slash belongs to the gateway.
+func Reserved(path string) bool {
 	switch first, _, _ := strings.Cut(path[1:], "/"); first {
 	case "v1", "api", "ui", "metrics", "healthz", "readyz", "debug", "model", "models", "client-config.json",
 		"task_status", "cancel_task", "queue_stats", "model_stats", "reset_model_cooldowns", "health":

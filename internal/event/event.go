@@ -21,8 +21,11 @@ type Record struct {
 	Outcome flow.Outcome  // how it ended; never OutcomeNone
 	Kind    llm.ErrorKind // the last failure; KindNone when there was none
 	Cause   string        // why it was refused or evicted, in a few fixed words; else empty
+	Detail  string        // the same in numbers, for people; never the client's words; mostly empty
+	First   flow.Reason   // what it waited for when it entered the queue; ReasonNone if it never waited
 	Reason  flow.Reason   // what it last waited for; ReasonNone if it never waited
 	Status  int           // HTTP status sent to the client; 0 if none was
+	Cache   string        // "hit", "miss" or "coalesced"; empty where neither was asked for
 
 	Upstream string // the upstream of the last attempt; empty if it never ran
 	Attempts int    // attempts that were started
@@ -32,9 +35,14 @@ type Record struct {
 	FirstByte time.Duration // arrival to the first answer byte to the client; 0 if none was sent
 	Total     time.Duration // arrival to the end
 
-	Quoted bool          // an ETA was promised on arrival
-	EtaP50 time.Duration // the promised wait, median; only if Quoted
-	EtaP90 time.Duration // the promised wait, 90th percentile; only if Quoted
+	Quoted   bool          // an ETA was promised on arrival
+	Position int           // the place it was told, 1 is next; only if Quoted
+	EtaP50   time.Duration // the promised wait, median; only if Quoted
+	EtaP90   time.Duration // the promised wait, 90th percentile; only if Quoted
+
+	Hold       time.Duration // arrival to the latest dispatch that still helped its client; 0 if it named none
+	Expected   time.Duration // the wait, 90th percentile, for which it was turned away; 0 if for nothing like it
+	RetryAfter time.Duration // when asking again was said to make sense; 0 for never, or unsaid
 
 	Estimated llm.Size  // what it was thought to need before it ran
 	Used      llm.Usage // what all its attempts used together
@@ -52,14 +60,22 @@ type Attempt struct {
 	Number   int    // 1 for the first attempt of the request
 	Class    flow.Class
 	Upstream string
+	Provider string // the protocol that the upstream speaks, such as openai; empty if nobody said
 	Model    string // the model name sent to the upstream
 
-	Kind   llm.ErrorKind // KindNone on success
-	Status int           // the provider's HTTP status; 0 if it did not answer
+	Operation llm.Operation
+	Stream    bool // the client asked for a stream
 
-	Started   time.Time     // when it was dispatched
-	FirstByte time.Duration // dispatch to the provider's header; 0 if it did not answer
-	Total     time.Duration // dispatch to the end
+	Kind       llm.ErrorKind // KindNone on success
+	Status     int           // the provider's HTTP status; 0 if it did not answer
+	RetryAfter time.Duration // the provider's hint; 0 for none
+
+	Queued     time.Duration // time spent waiting for this try alone
+	Reason     flow.Reason   // what that was for, at last; ReasonNone if it did not wait
+	Started    time.Time     // when it was dispatched
+	FirstByte  time.Duration // dispatch to the provider's header; 0 if it did not answer
+	FirstPiece time.Duration // dispatch to the first piece of the answer that was handed on; 0 if none was
+	Total      time.Duration // dispatch to the end
 
 	Estimated llm.Size  // what was reserved
 	Used      llm.Usage // what was settled; zero if it was canceled

@@ -41,13 +41,19 @@
 // served in the mean (Accrue): V then advances as it does in the fluid system, but
 // never by more than the head's own cost, so a wrong rate cannot let it drift. A
 // head that no refill can help is parked: it leaves the order, keeps its tag, counts
-// in no mean and blocks nobody.
+// in no mean and blocks nobody. So does a class or a tenant as a whole, on demand.
+//
+// Promote moves a flow up: its head goes before all others of its class, eligible or
+// not, and is overdue. It is charged as ever, so the flow then waits until the others
+// have caught up: its lead grows by c/w for each head that was moved up since it last
+// went in its turn, and then is what it was.
 //
 // # Invariants
 //
 //   - I1 Fair: for two flows of a tenant that are backlogged together,
 //     |Wf/wf - Wg/wg| <= 2(cf/wf + cg/wg), plus kf ef/wf + kg eg/wg for k requests
-//     in flight whose settlement corrects by at most e.
+//     in flight whose settlement corrects by at most e, plus c/w for each head that
+//     was moved up since the flow last went in its turn.
 //   - I2 Work conserving: while a head that can run waits, Next finds one.
 //   - I3 No starvation: a blocked head that is overdue is passed by nobody.
 //   - I4 A newcomer waits at most its fluid wait and one request, whatever rate
@@ -56,6 +62,8 @@
 //     and a request that comes back after a failed attempt is first again.
 //   - I6 Conservation: lengths and backlogs of a node are the sums of its children's;
 //     an idle queue holds no flow.
+//   - I7 Moved up: of the flows of a class that were moved up, the last one's head is
+//     the next that is tried; once.
 //
 // # Concurrency
 //

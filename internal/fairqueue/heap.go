@@ -16,12 +16,39 @@ func (h *nodeHeap) top() *node { return h.nodes[0] }
 func (h *nodeHeap) before(a, b *node) bool {
 	x, y := a.start, b.start
 	if h.finish {
+		if a.first != b.first {
+			return a.first > b.first
+		}
 		x, y = a.finish, b.finish
 	}
 	if x != y {
 		return x < y
 	}
 	return a.turn < b.turn
+}
+
+// soonest is the least finish tag at or beneath place i. Beneath one that was not moved
+// up nobody has less.
+func (h *nodeHeap) soonest(i int) float64 {
+	least := h.nodes[i].finish
+	if h.nodes[i].first > 0 {
+		for child := 2*i + 1; child <= 2*i+2 && child < len(h.nodes); child++ {
+			least = min(least, h.soonest(child))
+		}
+	}
+	return least
+}
+
+// behind reports whether at or beneath place i somebody stands whose start is not
+// beyond v.
+func (h *nodeHeap) behind(v float64, i int) bool {
+	if i >= len(h.nodes) {
+		return false
+	}
+	if n := h.nodes[i]; n.first == 0 || n.start <= v {
+		return true
+	}
+	return h.behind(v, 2*i+1) || h.behind(v, 2*i+2)
 }
 
 func (h *nodeHeap) push(n *node) {
@@ -87,12 +114,7 @@ func (h *nodeHeap) down(i int) bool {
 // itemHeap keeps the requests of one flow, by rank and then by arrival.
 type itemHeap []*Item
 
-func (h itemHeap) before(i, j int) bool {
-	if h[i].rank != h[j].rank {
-		return h[i].rank < h[j].rank
-	}
-	return h[i].order < h[j].order
-}
+func (h itemHeap) before(i, j int) bool { return h[i].Before(h[j]) }
 
 func (h itemHeap) swap(i, j int) {
 	h[i], h[j] = h[j], h[i]

@@ -28,10 +28,13 @@ type node struct {
 	stopped  bool    // parked by the caller
 	apart    bool    // ahead of V by spare capacity: it counts in no mean until V passes it
 	pinned   bool    // weighed by the caller: never dropped
+	first    uint64  // not 0: moved up, and goes before its siblings; of several, the largest; a tenant has that of its next user
 
 	// A user has these.
 	items   itemHeap
 	arrived float64 // cost of all that ever arrived, for the work ahead in FIFO order
+	given   ledger  // what it was given lately
+	shelved bool    // stopped, until Unshelve finds that it is next
 
 	// The others have these.
 	vtime      float64 // V
@@ -42,26 +45,33 @@ type node struct {
 	readyHeap  nodeHeap
 	laterHeap  nodeHeap
 	lingerHeap nodeHeap
+	parkedHeap nodeHeap
 	children   map[string]*node
+	leaves     int // users beneath
 }
 
 func newParent(parent *node, name string, weight float64) *node {
 	return &node{
 		parent: parent, name: name, weight: weight, index: -1,
-		readyHeap: nodeHeap{finish: true},
-		children:  make(map[string]*node),
+		readyHeap: nodeHeap{finish: true}, parkedHeap: nodeHeap{finish: true},
+		children: make(map[string]*node),
 	}
 }
 
 func (n *node) leaf() bool { return n.children == nil }
 
-// head is the cost of the request that the node would send next.
+// head is the cost of the request that the node would send next, or of one that is
+// parked if nothing can run.
 func (n *node) head() float64 {
 	for !n.leaf() {
-		if n.readyHeap.len() == 0 {
+		switch {
+		case n.readyHeap.len() > 0:
+			n = n.readyHeap.top()
+		case n.parkedHeap.len() > 0:
+			n = n.parkedHeap.top()
+		default:
 			return 0
 		}
-		n = n.readyHeap.top()
 	}
 	if len(n.items) == 0 {
 		return 0
@@ -86,10 +96,15 @@ func (n *node) heap() *nodeHeap {
 		return &n.parent.laterHeap
 	case linger:
 		return &n.parent.lingerHeap
-	case idle, parked:
+	case parked:
+		return &n.parent.parkedHeap
+	case idle:
 	}
 	return nil
 }
+
+// inMean reports whether the node counts in its parent's mean, unless it is apart.
+func (n *node) inMean() bool { return n.place == ready || n.place == later || n.place == linger }
 
 // detach takes the node out of the parent's order and mean.
 func (n *node) detach() {
@@ -98,7 +113,9 @@ func (n *node) detach() {
 		return
 	}
 	h.remove(n)
-	n.weigh(-1)
+	if n.inMean() {
+		n.weigh(-1)
+	}
 }
 
 // weigh enters the node in the parent's mean, or takes it out, unless it is apart.
@@ -121,7 +138,7 @@ func (n *node) setApart() {
 	if n.apart || n.start <= n.parent.vtime {
 		return
 	}
-	if n.heap() != nil {
+	if n.inMean() {
 		n.weigh(-1)
 	}
 	n.apart = true
@@ -138,10 +155,11 @@ func (n *node) attach(keep bool) {
 		}
 		n.finish = n.start + n.head()/n.weight
 		n.place = later
-		if n.start <= p.vtime {
+		if n.start <= p.vtime || n.first > 0 {
 			n.place = ready
 		}
 	case n.waiting > 0:
+		n.finish = n.start + n.head()/n.weight
 		n.place = parked
 	case n.apart: // it owes nobody what nobody could have used
 		n.start, n.apart, n.place = min(n.start, p.vtime), false, idle
@@ -151,10 +169,12 @@ func (n *node) attach(keep bool) {
 		n.place = idle
 	}
 	if h := n.heap(); h != nil {
-		if n.place == ready {
+		if n.place == ready && n.start <= p.vtime {
 			n.apart = false
 		}
-		n.weigh(1)
+		if n.inMean() {
+			n.weigh(1)
+		}
 		h.push(n)
 	}
 }
@@ -165,9 +185,16 @@ func (n *node) attach(keep bool) {
 // pass for all of that, and no bound in the two flows' own requests would hold.
 func (n *node) entrance() float64 {
 	if n.readyHeap.len() > 0 {
-		return min(n.vtime, n.readyHeap.top().finish)
+		return min(n.vtime, n.readyHeap.soonest(0))
 	}
 	return n.vtime
+}
+
+// eligible reports whether a child may run in the fair order: those that were moved up
+// stand among the ready although they may be ahead of V.
+func (n *node) eligible() bool {
+	h := &n.readyHeap
+	return h.len() > 0 && (h.top().first == 0 || h.behind(n.vtime, 0))
 }
 
 // update re-places the node and all its ancestors after a change beneath it.
@@ -176,9 +203,26 @@ func (n *node) update(keep bool) {
 		// Only a node that had nothing waiting starts afresh at V.
 		chained := keep || n.place == ready || n.place == later || n.place == parked
 		n.detach()
+		n.lead()
 		n.attach(chained)
 		n.parent.advance()
 		n.parent.drop(n)
+	}
+}
+
+// lead brings the mark of a move up in line: a user's ends with its last request, and a
+// tenant goes before its siblings as long as its next user was moved up.
+func (n *node) lead() {
+	switch {
+	case n.leaf():
+		if n.waiting == 0 {
+			n.first = 0
+		}
+	case n.parent.parent != nil:
+		n.first = 0
+		if n.readyHeap.len() > 0 {
+			n.first = n.readyHeap.top().first
+		}
 	}
 }
 
@@ -186,7 +230,7 @@ func (n *node) update(keep bool) {
 // passes.
 func (n *node) advance() {
 	n.raise()
-	if n.readyHeap.len() == 0 && n.laterHeap.len() > 0 {
+	if n.laterHeap.len() > 0 && !n.eligible() {
 		n.vtime = max(n.vtime, n.laterHeap.top().start)
 	}
 	for n.laterHeap.len() > 0 && n.laterHeap.top().start <= n.vtime {
@@ -225,8 +269,13 @@ func (n *node) raise() {
 // drop forgets a child that holds nothing: no request, no call in flight, no
 // debt, no configuration.
 func (n *node) drop(c *node) {
-	if c.place == idle && c.waiting == 0 && c.inflight == 0 && len(c.children) == 0 && !c.pinned && !c.stopped {
+	if c.place == idle && c.waiting == 0 && c.inflight == 0 && len(c.children) == 0 && !c.pinned && !c.stopped && n.children[c.name] == c {
 		delete(n.children, c.name)
+		if c.leaf() {
+			for p := n; p != nil; p = p.parent {
+				p.leaves--
+			}
+		}
 	}
 }
 
@@ -265,7 +314,7 @@ func (n *node) serve(cost float64) {
 func (n *node) shift(by float64) {
 	n.start += by
 	n.finish += by
-	if n.heap() != nil && !n.apart {
+	if n.inMean() && !n.apart {
 		n.parent.sumWS += n.weight * by
 	}
 }

@@ -2,6 +2,7 @@ package fairqueue
 
 import (
 	"math"
+	"slices"
 
 	"github.com/millrace/millrace/internal/flow"
 )
@@ -25,6 +26,11 @@ type Item struct {
 // Waiting reports whether the item stands in a queue.
 func (it *Item) Waiting() bool { return it.flow != nil && it.index >= 0 }
 
+// Before reports whether the item goes before another one of its flow.
+func (it *Item) Before(other *Item) bool {
+	return it.rank < other.rank || it.rank == other.rank && it.order < other.order
+}
+
 // Modest reports whether the request is all that its flow has, waiting or running.
 func (it *Item) Modest() bool { return it.flow.waiting+it.flow.inflight <= 1 }
 
@@ -33,10 +39,12 @@ type Verdict uint8
 
 // The verdicts.
 const (
-	Run  Verdict = iota // it can run now
-	Pass                // it cannot yet; others may try
-	Stop                // it cannot yet, and nobody else may go before it
-	Park                // nothing but an event can help it: take it out of the order
+	Run        Verdict = iota // it can run now
+	Pass                      // it cannot yet; others may try
+	Stop                      // it cannot yet, and nobody else may go before it
+	Park                      // nothing but an event can help it: take it out of the order
+	ParkTenant                // the same, for all of its tenant: see StopTenant
+	Shelve                    // the same, until Unshelve finds that it is next
 )
 
 // maxLook bounds how many blocked heads one search looks past. Blocked heads stand
@@ -56,6 +64,15 @@ type Queue struct {
 	edf     bool
 
 	blocked *Item // the head that is being saved up for
+
+	shelved int
+
+	moves uint64  // how many flows were ever moved up
+	moved []*node // the last of them
+	given ledger  // what was dispatched lately
+	laps  lap
+
+	looked []candidate // by AppendWaiting, for the next time
 }
 
 // Options configure a queue. The zero value is first come, first served inside
@@ -78,15 +95,7 @@ func New(o Options) *Queue {
 func (q *Queue) Len() int { return q.root.waiting }
 
 // Flows is the number of users that have something waiting, running or owed.
-func (q *Queue) Flows() int {
-	count := 0
-	for _, class := range q.root.children {
-		for _, tenant := range class.children {
-			count += len(tenant.children)
-		}
-	}
-	return count
-}
+func (q *Queue) Flows() int { return q.root.leaves }
 
 // Backlog is the cost of all waiting requests, in seconds.
 func (q *Queue) Backlog() float64 { return q.root.backlog }
@@ -151,6 +160,9 @@ func (q *Queue) user(key flow.Key) *node {
 	if u == nil {
 		u = &node{parent: tenant, name: key.User, weight: 1, index: -1}
 		tenant.children[key.User] = u
+		for n := tenant; n != nil; n = n.parent {
+			n.leaves++
+		}
 	}
 	return u
 }
@@ -195,7 +207,7 @@ func (q *Queue) insert(u *node, it *Item, keep bool) {
 	}
 	u.items.push(it)
 	if it.index == 0 {
-		u.stopped = false // the head that had to be parked is not the head any more
+		q.unstop(u) // the head that had to be parked is not the head any more
 	}
 	u.count(1, it.Cost)
 	u.update(keep)
@@ -206,7 +218,7 @@ func (q *Queue) Remove(it *Item) {
 	q.forget(it)
 	u := it.flow
 	if it.index == 0 {
-		u.stopped = false // it was the head that had to be parked
+		q.unstop(u) // it was the head that had to be parked
 	}
 	u.items.remove(it)
 	u.count(-1, -it.Cost)
@@ -234,6 +246,8 @@ func (q *Queue) Dispatch(it *Item) {
 	}
 	q.turns++
 	u.turn = q.turns
+	u.first = 0
+	q.give(u, it.Cost)
 	u.serve(it.Cost)
 	u.update(false)
 }
@@ -253,6 +267,7 @@ func (q *Queue) Settle(it *Item, actual float64) {
 	for n := u; n.parent != nil; n = n.parent {
 		n.inflight--
 	}
+	q.give(u, actual-it.Cost)
 	u.serve(actual - it.Cost)
 	u.update(false)
 }
@@ -269,29 +284,65 @@ func (q *Queue) Transfer(it *Item, key flow.Key) {
 		}
 		n.inflight++
 	}
+	q.give(u, it.Cost)
 	u.serve(it.Cost)
 	u.update(false)
 }
 
 // Each calls visit for every waiting request of a flow, in no order.
 func (q *Queue) Each(key flow.Key, visit func(*Item)) {
+	if u := q.find(key); u != nil {
+		for _, it := range u.items {
+			visit(it)
+		}
+	}
+}
+
+// find is the leaf of a flow, if it has one.
+func (q *Queue) find(key flow.Key) *node {
 	n := q.root
 	for _, name := range [...]string{string(key.Class), key.Tenant, key.User} {
 		if n = n.children[name]; n == nil {
-			return
+			return nil
 		}
 	}
-	for _, it := range n.items {
-		visit(it)
-	}
+	return n
 }
 
 // Resume puts the flow of a parked request back into the order, with its tag.
 func (q *Queue) Resume(it *Item) {
 	if u := it.flow; u.stopped {
-		u.stopped = false
+		q.unstop(u)
 		u.update(true)
 	}
+}
+
+// unstop ends the parking of a user.
+func (q *Queue) unstop(u *node) {
+	u.stopped = false
+	if u.shelved {
+		u.shelved = false
+		q.shelved--
+	}
+}
+
+// Shelved is how many flows are shelved.
+func (q *Queue) Shelved() int { return q.shelved }
+
+// Unshelve puts the first most of the shelved flows back into the order, with their
+// tags.
+func (q *Queue) Unshelve(most int) {
+	if q.shelved == 0 || most <= 0 {
+		return
+	}
+	l := look{most: most, shelved: true, best: q.looked[:0]}
+	l.classes(q.root)
+	for _, c := range l.best {
+		q.unstop(c.node)
+		c.node.update(true)
+	}
+	clear(l.best)
+	q.looked = l.best[:0]
 }
 
 // Accrue says that of the cost of a blocked head the given part has been saved up,
@@ -357,6 +408,44 @@ func (q *Queue) Stop(class flow.Class, stopped bool) {
 	}
 }
 
+// StopTenant is Stop for a tenant of a class.
+func (q *Queue) StopTenant(class flow.Class, tenant string, stopped bool) {
+	c := q.root.children[string(class)]
+	if c == nil {
+		return
+	}
+	if n := c.children[tenant]; n != nil && n.stopped != stopped {
+		n.stopped = stopped
+		n.update(true)
+	}
+}
+
+// maxMoved bounds the flows that are moved up at a time, so that looking past them
+// costs next to nothing.
+const maxMoved = 16
+
+// Promote lets the head of a flow go next of its class, once; of several flows the last
+// goes first, and all but the last 16 lose it again. Nobody passes that head on the
+// upstreams that it waits for. Dispatching it charges the flow as ever. It reports whether
+// anything of the flow waits.
+func (q *Queue) Promote(key flow.Key) bool {
+	u := q.find(key)
+	if u == nil || u.waiting == 0 {
+		return false
+	}
+	q.moved = slices.DeleteFunc(q.moved, func(n *node) bool { return n == u || n.first == 0 })
+	if len(q.moved) == maxMoved {
+		q.moved[0].first = 0
+		q.moved[0].update(true)
+		q.moved = slices.Delete(q.moved, 0, 1)
+	}
+	q.moves++
+	u.first = q.moves
+	q.moved = append(q.moved, u)
+	u.update(true)
+	return true
+}
+
 // Next returns the request that is to run now, without removing it, or nil. It
 // asks try of each head in the fair order until one can run or none may;
 // overdue heads may not be passed. try must not change the queue.
@@ -387,8 +476,16 @@ func (q *Queue) search(n *node, depth int, overdue bool, try func(*Item, bool) V
 	if n.leaf() {
 		q.tries++
 		verdict := try(n.items[0], overdue)
-		if verdict == Park {
+		switch verdict {
+		case Park:
 			q.parking = append(q.parking, n)
+		case Shelve:
+			q.parking = append(q.parking, n)
+			n.shelved = true
+			q.shelved++
+		case ParkTenant:
+			q.parking = append(q.parking, n.parent)
+		case Run, Pass, Stop:
 		}
 		return n.items[0], verdict
 	}
@@ -396,8 +493,8 @@ func (q *Queue) search(n *node, depth int, overdue bool, try func(*Item, bool) V
 	it, verdict := (*Item)(nil), Pass
 	for n.readyHeap.len() > 0 && q.tries < maxLook {
 		c := n.readyHeap.top()
-		it, verdict = q.search(c, depth+1, overdue || n.vtime > c.finish, try)
-		if verdict == Run || verdict == Stop {
+		it, verdict = q.search(c, depth+1, overdue || n.vtime > c.finish || c.leaf() && c.first > 0, try)
+		if verdict == Run || verdict == Stop || verdict == ParkTenant && c.leaf() {
 			break
 		}
 		n.readyHeap.remove(c)
@@ -411,8 +508,8 @@ func (q *Queue) search(n *node, depth int, overdue bool, try func(*Item, bool) V
 	return it, verdict
 }
 
-// park takes the flows out of the order whose heads nothing but an event can
-// help.
+// park takes the flows and tenants out of the order whose heads nothing but an event
+// can help.
 func (q *Queue) park() {
 	for i, u := range q.parking {
 		u.stopped = true

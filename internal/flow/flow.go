@@ -84,6 +84,7 @@ var (
 	ErrHold       = fmt.Errorf("%w: the hold ended before its turn came", ErrEvicted)
 	ErrCanceled   = fmt.Errorf("%w: the client left", ErrEvicted)
 	ErrReplaced   = fmt.Errorf("%w: a retry of the same request took its place", ErrEvicted)
+	ErrRemoved    = fmt.Errorf("%w: an operator took it out of the queue", ErrEvicted)
 	ErrDrained    = fmt.Errorf("%w: the gateway shut down", ErrEvicted)
 )
 
@@ -102,5 +103,6 @@ const (
 	ReasonRate     Reason = "rate"     // the class's own rate
 	ReasonBreaker  Reason = "breaker"  // every upstream's breaker is open
 	ReasonRamp     Reason = "ramp"     // slow start after idle
+	ReasonPaused   Reason = "paused"   // an operator has paused the class
 	ReasonTasks    Reason = "tasks"    // the gateway's own bound on tasks at a time
 )

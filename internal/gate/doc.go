@@ -19,7 +19,12 @@
 // dispatched. Blocking is per upstream: a head that will fit within blockFor, or is
 // overdue, holds its upstreams against all behind it; a head that needs longer may
 // be passed, by flows that the fluid system would serve; a head that only an event
-// can help is parked. A class at its own rate leaves the order and blocks nobody.
+// can help is parked. A class at its own rate, or that an operator has paused, leaves the
+// order and blocks nobody; so does a tenant at its own limits, within a class. Tasks
+// beyond the bound are shelved, and come back as others end, in the fair order.
+//
+// A limit of an upstream, a class or a tenant may be a shadow: what it would have held up
+// is counted, and nothing is held up.
 //
 // The expected wait is the work that the fluid system does before the request, plus
 // the time until the quota fits it. Its p50 and p90 are that figure times factors
@@ -47,6 +52,12 @@
 //     of its requests run at a time than it has seats; who waits for that blocks nobody.
 //   - I10 Tasks: no more requests that are tasks run at a time than Options.Tasks.
 //   - I11 Reload: Reconfigure forgets nothing that was used, learned or promised.
+//   - I12 Operated: nothing of a paused class starts, and nothing at an upstream that
+//     was tripped by hand; whoever is evicted leaves in the next Step; who was moved up
+//     goes next of his class, once; all else stands as before.
+//   - I13 Shown: AppendFlows and Snapshot show what is, and positions and times as those
+//     who wait are told.
+//   - I14 Shadow: what is a shadow delays and refuses nobody.
 //
 // # Concurrency
 //
@@ -56,7 +67,8 @@
 //
 // Refusals and evictions carry the sentinels of package flow. An event for a
 // request that is unknown, or in another state, changes nothing: a late settle or
-// a second leave is harmless, and counted.
+// a second leave is harmless, and counted. An operator's action on what there is not
+// returns ErrUnknown and changes nothing.
 //
 // # Not here
 //

@@ -51,10 +51,13 @@ func seconds(s float64) time.Duration {
 }
 
 // expect is the wait in seconds that the fluid model foresees for a waiting
-// entry, and its position.
-func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64) {
+// entry, its position, and what it waits for. A wait that nobody can foresee is infinite.
+func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64, why flow.Reason) {
 	position, work := e.pool.queue.Ahead(&e.item)
-	wait = max(work-e.item.Cost, 0)
+	wait, why = max(work-e.item.Cost, 0), e.reason
+	if e.class.paused {
+		return position, math.Inf(1), flow.ReasonPaused
+	}
 	if u := g.primary(now, e); u >= 0 {
 		if at, _ := g.upstreams[u].quota.Next(now, g.need(u, e)); at.After(now) {
 			wait += at.Sub(now).Seconds()
@@ -62,23 +65,32 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64) {
 			wait += e.item.Cost
 		}
 	} else if at := g.probe(now, e); at.After(now) {
-		wait = max(wait, at.Sub(now).Seconds())
-		e.reason = flow.ReasonBreaker
+		wait, why = max(wait, at.Sub(now).Seconds()), flow.ReasonBreaker
+	} else {
+		return position, math.Inf(1), flow.ReasonBreaker // it is held open by hand
 	}
-	if at := e.class.starts.at(); at.After(now) {
-		// Of those before it only its own class counts.
-		mine, _ := e.pool.queue.Waiting(e.ask.Flow)
-		r := e.class.rate
-		before := float64(max(min(position, mine)-1, 0))
-		wait = max(wait, at.Sub(now).Seconds()+before*r.Per.Seconds()/float64(r.Max))
+	if more := e.class.expect(now, e, position); more > wait {
+		wait, why = more, flow.ReasonRate
 	}
-	if before, more := e.tenant.expect(now, e); more > wait {
-		position, wait = max(position, before+1), more
+	if before, more, what := e.tenant.expect(now, e); more > wait {
+		position, wait, why = max(position, before+1), more, what
 	}
 	if before, more := g.behindTasks(e); more > wait {
-		position, wait = max(position, before+1), more
+		position, wait, why = max(position, before+1), more, flow.ReasonTasks
 	}
-	return position, wait
+	return position, wait, why
+}
+
+// expect is for how long the class's rate keeps an entry waiting, in seconds; 0 if it
+// does not. Of those before it only its own class counts.
+func (c *class) expect(now time.Time, e *entry, position int) float64 {
+	at := c.next()
+	if !at.After(now) {
+		return 0
+	}
+	mine, _ := e.pool.queue.Waiting(e.ask.Flow)
+	before := float64(max(min(position, mine)-1, 0))
+	return at.Sub(now).Seconds() + before*c.rate.Per.Seconds()/float64(c.rate.Max)
 }
 
 // behindTasks is how many tasks stand before a task that none can run beside now, and

@@ -112,5 +112,6 @@ type Status struct {
 	Position int // 1 is next
 	ETA      time.Duration
 	ETAP90   time.Duration
+	Unknown  bool // when it will be its turn: ETA and ETAP90 are 0
 	Reason   flow.Reason
 }

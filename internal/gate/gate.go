@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/millrace/millrace/internal/breaker"
@@ -21,14 +22,15 @@ type Gate struct {
 	pools     []*pool // each upstream is in one
 	homes     []*pool // by route
 	classes   map[flow.Class]*class
-	limited   []*class               // those with a rate
-	gone      map[flow.Class]*starts // of classes that the last configuration took away
-	tenants   map[string]*tenant     // those with a quota of their own
+	limited   []*class              // those with a rate, and those that were paused
+	gone      map[flow.Class]*class // that the last configuration took away
+	tenants   map[string]*tenant    // those with a quota of their own
 	estimate  *estimate.Estimator
 
 	entries map[uint64]*entry
 	places  map[string]*entry // kept places, by flow and name
 	due     dueHeap           // entries by the time at which something is due
+	runs    []*entry          // that run, in no order
 
 	tasks    int // that run
 	taskLine line
@@ -36,6 +38,9 @@ type Gate struct {
 	timed    int   // answers whose service time was learned
 	late     int64 // events for requests that were not there
 	actions  []Action
+
+	looked []fairqueue.Flow // by AppendFlows, for the next time
+	rows   map[flow.Key]int
 }
 
 type upstream struct {
@@ -54,6 +59,13 @@ type class struct {
 	starts  *starts
 	maxWait time.Duration
 	quotes  calibration
+
+	paused   bool
+	held     bool      // its rate kept it from starting, when it was last looked at
+	freed    time.Time // when that ended last
+	exceeded int64     // starts that the rate, being a shadow, would have delayed
+	first    *entry    // of those that stand in a queue, by arrival
+	last     *entry
 }
 
 // state is where a request is.
@@ -72,7 +84,10 @@ type entry struct {
 	ask    Ask
 	pool   *pool
 	class  *class
-	tenant *tenant                    // nil without a quota of its own
+	tenant *tenant // nil without a quota of its own
+	older  *entry  // in its class's line
+	newer  *entry
+	run    int                        // its place in Gate.runs
 	number struct{ task, tenant int } // in the lines of these
 	state  state
 	away   bool // kept, and its turn has come: it stands in no queue
@@ -126,6 +141,7 @@ func New(now time.Time, o Options) (*Gate, error) {
 		estimate: estimate.New(o.Estimate),
 		entries:  make(map[uint64]*entry),
 		places:   make(map[string]*entry),
+		rows:     make(map[flow.Key]int),
 	}
 	if err := g.configure(now, o); err != nil {
 		return nil, err
@@ -301,7 +317,10 @@ func (g *Gate) measure(e *entry) *Refusal {
 // quote sets the expected wait, and refuses the request if its client cannot be
 // held that long.
 func (g *Gate) quote(now time.Time, e *entry) *Refusal {
-	position, wait := g.expect(now, e)
+	position, wait, why := g.expect(now, e)
+	if math.IsInf(wait, 1) {
+		return nil // nobody knows, and nobody is refused for that
+	}
 	e.expected = wait
 	e.p50, e.p90 = e.class.quotes.quote(wait)
 	if wait == 0 {
@@ -313,7 +332,7 @@ func (g *Gate) quote(now time.Time, e *entry) *Refusal {
 	if now.Add(e.p90).After(e.ask.Hold) && !e.spill {
 		retry := min(max(now.Add(e.p90).Sub(e.ask.Hold), time.Second), 59*time.Second)
 		return &Refusal{
-			Err: flow.ErrTooLong, RetryAfter: retry, ETA: e.p90, Reason: e.reason,
+			Err: flow.ErrTooLong, RetryAfter: retry, ETA: e.p90, Reason: why,
 			Detail: fmt.Sprintf("place %d, about %s", position, e.p90.Round(time.Second)),
 		}
 	}
@@ -354,10 +373,16 @@ func (g *Gate) Status(now time.Time, id uint64) (Status, bool) {
 	if e == nil || e.state != queued {
 		return Status{}, false
 	}
-	position, wait := g.expect(now, e)
-	s := Status{Position: max(position, 1), Reason: e.reason}
-	s.ETA, s.ETAP90 = e.class.quotes.quote(wait)
-	return s, true
+	return g.status(now, e), true
+}
+
+func (g *Gate) status(now time.Time, e *entry) Status {
+	position, wait, why := g.expect(now, e)
+	s := Status{Position: max(position, 1), Reason: why, Unknown: math.IsInf(wait, 1)}
+	if !s.Unknown {
+		s.ETA, s.ETAP90 = e.class.quotes.quote(wait)
+	}
+	return s
 }
 
 // need is what the request takes of an upstream's quota.

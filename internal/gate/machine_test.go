@@ -31,6 +31,13 @@ type machine struct {
 	tasks   map[uint64]bool
 	mine    []time.Time // dispatches of the limited tenant that its quota counts
 	split   bool        // the configuration in force has two groups of upstreams
+
+	steps   int
+	keys    map[uint64]flow.Key
+	since   map[uint64]time.Time // when it began to wait
+	paused  map[flow.Class]bool
+	tripped [2]bool
+	evicted map[uint64]bool // by the operator, in the next step
 }
 
 // dispatched is one attempt.
@@ -64,6 +71,7 @@ func machineOptions(split bool) Options {
 			Name: name,
 			Quota: quota.Options{
 				Limits: []quota.Limit{
+					{Dim: quota.Requests, Max: 2, Kind: quota.Sliding, Shadow: true},
 					{Dim: quota.Requests, Max: machineRequests, Kind: quota.Sliding},
 					{Dim: quota.Total, Max: tokens, Kind: quota.Bucket, Burst: 10_000},
 				},
@@ -74,7 +82,7 @@ func machineOptions(split bool) Options {
 	}
 	return Options{
 		Upstreams: []Upstream{upstream("a"), upstream("b")}, Routes: routes,
-		Classes:  []Class{{Name: flow.Chat, Weight: 6}, {Name: flow.Analysis, Weight: 3, Rate: Rate{Max: machineRate, Per: time.Minute}}},
+		Classes:  []Class{{Name: flow.Chat, Weight: 6}, {Name: flow.Analysis, Weight: 3, Rate: Rate{Max: machineRate, Per: time.Minute}}, {Name: flow.Batch, Rate: Rate{Max: 1, Per: time.Minute, Shadow: true}}},
 		Tenants:  []Tenant{{Name: "limited", Weight: 2, Requests: Rate{Max: machineTenant, Per: time.Minute}, Seats: machinePlaces}},
 		Tasks:    machineTasks,
 		MaxQueue: machineQueue, MaxFlow: machineFlow, Hold: 10 * time.Minute,
@@ -90,6 +98,8 @@ func newMachine(t *rapid.T) *machine {
 		gate: g, now: epoch, waiting: make(map[uint64]bool), running: make(map[uint64]int),
 		ended: make(map[uint64]bool), classOf: make(map[uint64]flow.Class),
 		tenants: make(map[uint64]string), tasks: make(map[uint64]bool),
+		keys: make(map[uint64]flow.Key), since: make(map[uint64]time.Time),
+		paused: make(map[flow.Class]bool), evicted: make(map[uint64]bool),
 	}
 }
 
@@ -121,6 +131,15 @@ func (m *machine) step(ev Event) error {
 			return err
 		}
 	}
+	for id := range m.evicted {
+		if m.waiting[id] {
+			return fmt.Errorf("I12: request %d was evicted and still waits", id)
+		}
+	}
+	clear(m.evicted)
+	if m.steps++; m.steps%4 == 0 {
+		return errors.Join(m.check(), m.look())
+	}
 	return m.check()
 }
 
@@ -137,8 +156,15 @@ func (m *machine) take(a Action) error {
 		if a.Refusal == nil || !errors.Is(a.Refusal, flow.ErrRefused) && !errors.Is(a.Refusal, flow.ErrEvicted) {
 			return fmt.Errorf("I2: request %d was turned away without a reason: %w", a.ID, a.Refusal)
 		}
+		if m.evicted[a.ID] != errors.Is(a.Refusal, flow.ErrRemoved) {
+			return fmt.Errorf("I12: request %d ended with %w; an operator took it out: %v", a.ID, a.Refusal, m.evicted[a.ID])
+		}
 		m.ended[a.ID] = true
 		return nil
+	}
+	if m.paused[m.classOf[a.ID]] || m.tripped[a.Grant.Upstream] || m.evicted[a.ID] {
+		return fmt.Errorf("I12: request %d of %s runs at upstream %d; paused %v, tripped %v, evicted %v",
+			a.ID, m.classOf[a.ID], a.Grant.Upstream, m.paused, m.tripped, m.evicted[a.ID])
 	}
 	m.running[a.ID] = a.Grant.Upstream
 	m.sent[a.Grant.Upstream] = append(m.sent[a.Grant.Upstream], dispatched{a.ID, m.now})
@@ -203,11 +229,12 @@ func within(times []time.Time, now time.Time, span time.Duration) int {
 
 func (m *machine) arrive(t *rapid.T) error {
 	m.lastID++
-	class := rapid.SampledFrom([]flow.Class{flow.Chat, flow.Chat, flow.Analysis}).Draw(t, "class")
+	class := rapid.SampledFrom([]flow.Class{flow.Chat, flow.Chat, flow.Analysis, flow.Batch}).Draw(t, "class")
 	m.waiting[m.lastID], m.classOf[m.lastID] = true, class
 	m.tenants[m.lastID] = rapid.SampledFrom([]string{"t", "t", "limited"}).Draw(t, "tenant")
 	m.tasks[m.lastID] = rapid.Bool().Draw(t, "task")
 	user := flow.Key{Class: class, Tenant: m.tenants[m.lastID], User: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "user")}
+	m.keys[m.lastID], m.since[m.lastID] = user, m.now
 	before, mine := m.queued(user)
 	err := m.step(Event{Kind: Arrive, ID: m.lastID, Ask: &Ask{
 		Route: rapid.IntRange(0, 2).Draw(t, "route"),
@@ -269,7 +296,7 @@ func (m *machine) settle(t *rapid.T) error {
 		}
 	}
 	if r.Kind.Fallback() || r.Kind == llm.KindThrottle {
-		m.waiting[id] = true
+		m.waiting[id], m.since[id] = true, m.now
 		return m.step(Event{Kind: Again, ID: id, Result: r})
 	}
 	m.ended[id] = true
@@ -326,7 +353,9 @@ func TestI1Exact(t *testing.T) {
 		m := newMachine(t)
 		for range rapid.IntRange(20, 150).Draw(t, "steps") {
 			var err error
-			switch rapid.IntRange(0, 10).Draw(t, "op") {
+			switch rapid.IntRange(0, 12).Draw(t, "op") {
+			case 11, 12:
+				err = m.operate(t)
 			case 10:
 				err = m.reshape()
 			case 0, 1, 2, 3:
@@ -348,6 +377,14 @@ func TestI1Exact(t *testing.T) {
 
 // finish lets all that is left run out: running requests are answered, time passes.
 func (m *machine) finish(t *rapid.T) {
+	for class := range m.paused {
+		if err := m.gate.Resume(class); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clear(m.paused)
+	m.tripped = [2]bool{}
+	m.gate.Reset(m.now)
 	for range 10_000 {
 		if len(m.waiting)+len(m.running) == 0 {
 			break

@@ -32,6 +32,10 @@ const keepForModest = 2.0
 // after a failure that may pass. The retry budget bounds them over all requests.
 const soleRetries = 3
 
+// maxAfter is how many heads that wait for an upstream are enough: no more tasks are put
+// back into the order then that waited for others to end.
+const maxAfter = 16
+
 // maxUpstreams is the number of upstreams a pool can hold: their sets are bit masks.
 const maxUpstreams = 64
 
@@ -83,6 +87,9 @@ type Rate struct {
 	Max  int
 	Per  time.Duration
 	Even bool // one start every Per/Max, instead of up to Max at once
+	// Shadow only watches: starts are counted as if it held, and those that it would
+	// have delayed too, but it delays none.
+	Shadow bool
 }
 
 func (o *Options) defaults() {

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"math"
 	"time"
 
 	"github.com/millrace/millrace/internal/fairqueue"
@@ -49,11 +50,14 @@ func (g *Gate) expire(now time.Time) {
 // holdEnded evicts an entry whose client cannot be held any longer. If the client
 // can be recognized when it asks again, its place is kept.
 func (g *Gate) holdEnded(now time.Time, e *entry) {
-	_, wait := g.expect(now, e)
+	_, wait, why := g.expect(now, e)
 	p50, p90 := e.class.quotes.quote(wait)
 	retry := min(max(p50, time.Second), 59*time.Second)
+	if math.IsInf(wait, 1) {
+		p90 = 0
+	}
 	g.actions = append(g.actions, Action{Kind: Evict, ID: e.id, Refusal: &Refusal{
-		Err: flow.ErrHold, RetryAfter: retry, ETA: p90, Reason: e.reason,
+		Err: flow.ErrHold, RetryAfter: retry, ETA: p90, Reason: why,
 	}})
 	g.keep(e, now.Add(retry+keepFor))
 }

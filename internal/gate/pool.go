@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/fairqueue"
+	"github.com/millrace/millrace/internal/flow"
 )
 
 // pool is a group of upstreams that routes connect, with the queue of all who
@@ -14,6 +15,7 @@ type pool struct {
 	members uint64 // its upstreams
 	queue   *fairqueue.Queue
 	parked  []*entry // heads that only an event can help
+	halted  []halted // tenants that their own quota keeps waiting
 	turned  []*entry // kept places whose turn came in the running search
 
 	wake    time.Time // of the last search: when a blocked head will fit
@@ -21,6 +23,12 @@ type pool struct {
 	resume  bool      // an event may have helped a parked head
 	dirty   bool      // something changed since the last search
 	waiting bool      // what the quotas were last told
+}
+
+// halted is a tenant within a class.
+type halted struct {
+	tenant *tenant
+	class  flow.Class
 }
 
 // touched reports whether a search may find something new.
@@ -31,7 +39,7 @@ func (p *pool) touched(now time.Time) bool {
 
 // next is when time alone may change something here; the zero time means never.
 func (p *pool) next() time.Time {
-	if len(p.parked) == 0 {
+	if len(p.parked)+len(p.halted) == 0 {
 		return p.wake
 	}
 	return earlier(p.wake, p.unpark)
@@ -89,4 +97,43 @@ func (g *Gate) count(e *entry, by int) {
 	if e.tenant != nil {
 		e.tenant.line.waiting += by
 	}
+	if by > 0 {
+		e.class.join(e)
+	} else if by < 0 {
+		e.class.part(e)
+	}
+}
+
+// join puts an entry into the class's line, by arrival: almost always at its end.
+func (c *class) join(e *entry) {
+	at := c.last
+	for at != nil && at.arrived.After(e.arrived) {
+		at = at.older
+	}
+	e.older, e.newer = at, c.first
+	if at != nil {
+		e.newer, at.newer = at.newer, e
+	} else {
+		c.first = e
+	}
+	if e.newer != nil {
+		e.newer.older = e
+	} else {
+		c.last = e
+	}
+}
+
+// part takes an entry out of the class's line.
+func (c *class) part(e *entry) {
+	if e.older != nil {
+		e.older.newer = e.newer
+	} else {
+		c.first = e.newer
+	}
+	if e.newer != nil {
+		e.newer.older = e.older
+	} else {
+		c.last = e.older
+	}
+	e.older, e.newer = nil, nil
 }

@@ -21,6 +21,7 @@ type search struct {
 
 	first *entry // the first head that refill will help, and when
 	fits  time.Time
+	after int // heads that wait for an upstream
 }
 
 // pump dispatches all that can run now and notes when more may.
@@ -37,7 +38,7 @@ func (p *pool) pump(now time.Time) {
 			continue // who stood behind a kept place is next
 		}
 		if it == nil {
-			if p.accrue(&s) {
+			if p.accrue(&s) || p.unshelve(&s) {
 				continue
 			}
 			if it = s.spare(); it == nil {
@@ -69,6 +70,16 @@ func (p *pool) accrue(s *search) bool {
 	return false
 }
 
+// unshelve puts a few tasks back into the order that waited for others to end, as long
+// as more may run and not many heads are known to wait for the upstreams.
+func (p *pool) unshelve(s *search) bool {
+	if p.queue.Shelved() == 0 || p.gate.tasks >= p.gate.options.Tasks || s.after >= maxAfter {
+		return false
+	}
+	p.queue.Unshelve(maxAfter)
+	return true
+}
+
 // unblock puts parked heads back where an event or time may have helped them.
 func (p *pool) unblock(now time.Time) {
 	if !p.resume && (p.unpark.IsZero() || p.unpark.After(now)) {
@@ -82,16 +93,22 @@ func (p *pool) unblock(now time.Time) {
 		p.parked[i] = nil
 	}
 	p.parked = p.parked[:0]
+	p.queue.Unshelve(p.queue.Shelved())
+	p.unhalt(now, nil)
 }
 
-// rates takes the classes out of the order whose rate is used up, and puts them
-// back when it is not.
+// rates takes the classes out of the order whose rate is used up or that are paused,
+// and puts them back when they are not.
 func (p *pool) rates(now time.Time) {
 	for _, c := range p.gate.limited {
-		at := c.starts.at()
-		blocked := at.After(now)
-		p.queue.Stop(c.name, blocked)
-		if waiting, _ := p.queue.Waiting(flow.Key{Class: c.name}); blocked && waiting > 0 {
+		at := c.next()
+		held := at.After(now)
+		if c.held && !held {
+			c.freed = now
+		}
+		c.held = held
+		p.queue.Stop(c.name, held || c.paused)
+		if waiting, _ := p.queue.Waiting(flow.Key{Class: c.name}); held && waiting > 0 && !c.paused {
 			p.wake = earlier(p.wake, at)
 		}
 	}
@@ -122,8 +139,12 @@ func (p *pool) saturate(now time.Time) {
 // try answers the fair queue whether a head can run, and where.
 func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 	g, e := s.gate, it.Owner.(*entry)
-	if at, why := g.bound(s.now, e); why != flow.ReasonNone {
-		return s.park(e, at, why)
+	if g.tasksFull(e) {
+		e.reason = flow.ReasonTasks
+		return fairqueue.Shelve
+	}
+	if at, why := e.tenant.next(s.now, e); why != flow.ReasonNone {
+		return s.halt(e, at, why)
 	}
 	refill := uint64(0) // upstreams that time will open
 	soonest := time.Time{}
@@ -180,8 +201,8 @@ func (s *search) spare() *fairqueue.Item {
 	for free != 0 {
 		it := p.queue.Spare(func(it *fairqueue.Item) bool {
 			e := it.Owner.(*entry)
-			_, why := g.bound(s.now, e)
-			return e.state == queued && why == flow.ReasonNone && g.prefers(s.now, e)&free != 0
+			_, why := e.tenant.next(s.now, e)
+			return e.state == queued && why == flow.ReasonNone && !g.tasksFull(e) && g.prefers(s.now, e)&free != 0
 		})
 		if it == nil {
 			return nil
@@ -251,6 +272,7 @@ func (s *search) blocked(e *entry, refill uint64, soonest time.Time, hold bool) 
 		}
 		return s.park(e, at, flow.ReasonBreaker)
 	}
+	s.after++
 	s.want |= refill
 	s.pool.wake = earlier(s.pool.wake, soonest)
 	if s.first == nil && !soonest.IsZero() {
@@ -275,6 +297,28 @@ func (s *search) park(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict
 	p.parked = append(p.parked, e)
 	p.unpark = earlier(p.unpark, at)
 	return fairqueue.Park
+}
+
+// halt takes a tenant of the class out of the order, whose next request is beyond the
+// tenant's own quota.
+func (s *search) halt(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict {
+	p := s.pool
+	e.tenant.why = why
+	p.halted = append(p.halted, halted{e.tenant, e.class.name})
+	p.unpark = earlier(p.unpark, at)
+	return fairqueue.ParkTenant
+}
+
+// unhalt puts what was halted of a tenant, or of all if it is nil, back into the order.
+func (p *pool) unhalt(now time.Time, t *tenant) {
+	p.halted = slices.DeleteFunc(p.halted, func(h halted) bool {
+		if t != nil && h.tenant != t {
+			return false
+		}
+		h.tenant.freed, p.dirty = now, true
+		p.queue.StopTenant(h.class, h.tenant.options.Name, false)
+		return true
+	})
 }
 
 // ready reports whether the breaker lets a request through.
@@ -334,12 +378,14 @@ func (p *pool) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 		p.queue.Dispatch(&e.item)
 	}
 	g.count(e, -1)
-	e.class.starts.add(now)
+	e.class.start(now)
 	e.tenant.reserve(now, e)
 	if e.ask.Task {
 		g.tasks++
 	}
 	g.due.remove(e)
+	e.run = len(g.runs)
+	g.runs = append(g.runs, e)
 	e.state, e.upstream, e.reserved, e.grant, e.pass, e.since = running, u, need, r, pass, now
 	e.booked = p.queue
 	e.attempts++
@@ -354,8 +400,13 @@ func (p *pool) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 // grant tells that the request may run now.
 func (g *Gate) grant(e *entry, wait time.Duration) {
 	reason := e.reason
-	if wait == 0 {
+	switch {
+	case wait == 0:
 		reason = flow.ReasonNone
+	case e.class.freed.Equal(e.since): // it starts at the very moment at which the rate allows it
+		reason = flow.ReasonRate
+	case e.tenant.freedAt(e.since):
+		reason = e.tenant.why
 	}
 	g.actions = append(g.actions, Action{Kind: Dispatch, ID: e.id, Grant: Grant{
 		Upstream: e.upstream, Attempt: e.attempts, Waited: e.waited, Size: e.size,

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"sort"
 	"time"
 )
 
@@ -43,6 +44,34 @@ func (s *starts) at() time.Time {
 		return time.Time{}
 	}
 	return s.ring[s.next].Add(s.per)
+}
+
+// count is how many starts still count against the rate.
+func (s *starts) count(now time.Time) int {
+	if s == nil {
+		return 0
+	}
+	n := len(s.ring)                             // those after the oldest that does not count
+	return n - sort.Search(n, func(i int) bool { // oldest first
+		at := s.ring[(s.next+i)%n]
+		return !at.IsZero() && now.Sub(at) < s.per
+	})
+}
+
+// next is when the class's rate allows the next start; the zero time means at once.
+func (c *class) next() time.Time {
+	if c.rate.Shadow {
+		return time.Time{}
+	}
+	return c.starts.at()
+}
+
+// start notes that a request of the class starts.
+func (c *class) start(now time.Time) {
+	if c.rate.Shadow && c.starts.at().After(now) {
+		c.exceeded++
+	}
+	c.starts.add(now)
 }
 
 func (s *starts) add(now time.Time) {

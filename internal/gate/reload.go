@@ -207,33 +207,36 @@ func (g *Gate) setClasses(list []Class) {
 	for _, c := range list {
 		k := old[c.Name]
 		if k == nil {
-			k = &class{name: c.Name, quotes: newCalibration(), starts: g.gone[c.Name]}
+			k = g.gone[c.Name]
+		}
+		if k == nil {
+			k = &class{name: c.Name, quotes: newCalibration()}
 		}
 		k.maxWait = c.MaxWait
 		if k.rate != c.Rate || k.starts == nil {
 			k.rate, k.starts = c.Rate, k.starts.resize(c.Rate)
 		}
 		g.classes[c.Name] = k
-		if k.starts != nil {
+		if k.starts != nil || k.paused {
 			g.limited = append(g.limited, k)
 		}
 		g.weigh(c)
 	}
-	for name, k := range old {
-		if now := g.classes[name]; k.starts != nil && (now == nil || now.starts == nil) {
+	for name := range old {
+		if now := g.classes[name]; now == nil || now.starts == nil && !now.paused {
 			g.unstop(name)
 		}
 	}
 	g.remember(old)
 }
 
-// remember keeps the starts of classes that are gone, in case they come back; those
-// of the configuration before, no more.
+// remember keeps the classes that are gone, in case they come back with their starts;
+// those of the configuration before, no more.
 func (g *Gate) remember(old map[flow.Class]*class) {
-	g.gone = make(map[flow.Class]*starts)
+	g.gone = make(map[flow.Class]*class)
 	for name, k := range old {
-		if g.classes[name] == nil && k.starts != nil {
-			g.gone[name] = k.starts
+		if g.classes[name] == nil {
+			g.gone[name] = k
 		}
 	}
 }
@@ -292,7 +295,11 @@ func (g *Gate) byArrival() []*entry {
 // more is evicted by the next Step: waiting on, it would in the end hold up all behind
 // it. What runs is settled where it was reserved.
 func (g *Gate) renew(now time.Time, e *entry) {
-	if c := g.classes[e.ask.Flow.Class]; c != nil { // else it goes on in the class that is gone
+	if c := g.classes[e.ask.Flow.Class]; c != nil && c != e.class { // else it goes on in the class that is gone
+		if e.stands() > 0 {
+			e.class.part(e)
+			c.join(e)
+		}
 		e.class = c
 	}
 	if e.state == running {

@@ -36,12 +36,14 @@ func (g *Gate) again(now time.Time, id uint64, r Result) {
 	}
 	if e.booked != e.pool.queue { // the queue that it came from is no more
 		g.finish(now, e, r)
+		e.arrived = now
 		e.pool.restore(e)
 	} else {
+		e.arrived = now
 		e.pool.restore(e) // before the settlement: the flow keeps its tag
 		g.finish(now, e, r)
 	}
-	e.state, e.arrived = queued, now
+	e.state = queued
 	g.renew(now, e) // the options may have changed while it ran
 }
 
@@ -85,16 +87,25 @@ func (g *Gate) finish(now time.Time, e *entry, r Result) {
 }
 
 // release gives back what a request holds beside an upstream: its part of its
-// tenant's quota, and its place among the tasks. Whoever was parked for one of
+// tenant's quota, and its place among the tasks and those that run. Whoever was parked for one of
 // these is looked at again.
 func (g *Gate) release(now time.Time, e *entry, r Result) {
 	if e.ask.Task {
 		g.tasks--
 	}
+	last := len(g.runs) - 1
+	g.runs[e.run] = g.runs[last]
+	g.runs[e.run].run = e.run
+	g.runs[last] = nil
+	g.runs = g.runs[:last]
 	e.tenant.settle(now, e, r)
-	if e.ask.Task || e.tenant != nil {
-		for _, p := range g.pools {
-			p.resume = p.resume || len(p.parked) > 0
+	for _, p := range g.pools {
+		if e.ask.Task && p.queue.Shelved() > 0 {
+			p.queue.Unshelve(1)
+			p.dirty = true
+		}
+		if e.tenant != nil && len(p.halted) > 0 {
+			p.unhalt(now, e.tenant)
 		}
 	}
 }

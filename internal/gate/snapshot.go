@@ -14,7 +14,9 @@ import (
 type Snapshot struct {
 	Upstreams   []UpstreamState
 	Classes     map[flow.Class]int // requests waiting
+	ByClass     []ClassState       // every class, by name
 	Waiting     int
+	Running     int
 	Flows       int
 	Tasks       int   // that run
 	Outstanding int   // attempts granted and not settled
@@ -23,13 +25,16 @@ type Snapshot struct {
 
 // UpstreamState is what the gate knows of one upstream.
 type UpstreamState struct {
-	Name        string
-	Windows     []quota.State
-	Seats       int // 0 for unlimited
-	InUse       int
-	Outstanding int // reservations not settled
-	Breaker     breaker.Snapshot
-	Retired     bool // removed from the configuration; it finishes what runs there
+	Name    string
+	Windows []quota.State
+	Seats   int // 0 for unlimited
+	InUse   int
+	// SeatsShadow says that Seats only watches; SeatsExceeded calls were beyond it.
+	SeatsShadow   bool
+	SeatsExceeded int64
+	Outstanding   int // reservations not settled
+	Breaker       breaker.Snapshot
+	Retired       bool // removed from the configuration; it finishes what runs there
 }
 
 // Limit is one limit of an upstream as clients are told of it.
@@ -69,22 +74,29 @@ func (g *Gate) Snapshot(now time.Time) Snapshot {
 	for i := range g.upstreams {
 		u := &g.upstreams[i]
 		used, most := u.quota.Seats()
+		watched, exceeded := u.quota.ShadowSeats()
 		s.Outstanding += u.quota.Outstanding()
 		s.Upstreams = append(s.Upstreams, UpstreamState{
-			Name: u.name, Windows: u.quota.Snapshot(now), Seats: most, InUse: used,
+			Name: u.name, Windows: u.quota.Snapshot(now), Seats: max(most, watched), InUse: used,
+			SeatsShadow: watched > 0, SeatsExceeded: exceeded,
 			Outstanding: u.quota.Outstanding(), Breaker: u.breaker.Snapshot(now), Retired: u.options.Retired,
 		})
 	}
+	s.Running = len(g.runs)
+	s.ByClass = g.byClass(now, s.Classes)
 	return s
 }
 
-// AppendLimits appends the limits of a route's first upstream.
+// AppendLimits appends the limits of a route's first upstream that are enforced.
 func (g *Gate) AppendLimits(dst []Limit, now time.Time, route int) []Limit {
 	if route < 0 || route >= len(g.routes) {
 		return dst
 	}
 	q := g.upstreams[g.routes[route].Upstreams[0]].quota
 	for _, w := range q.Snapshot(now) {
+		if w.Shadow {
+			continue
+		}
 		dst = append(dst, Limit{Dim: w.Dim, Max: w.Learned, Span: w.Span, Remaining: w.Free, Reset: max(w.Full.Sub(now), 0)})
 	}
 	return dst

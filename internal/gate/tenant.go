@@ -43,7 +43,7 @@ func (t Tenant) quota() (quota.Options, bool) {
 	o := quota.Options{Seats: t.Seats, Meter: meter}
 	add := func(dim quota.Dim, r Rate) {
 		if r.Max > 0 {
-			o.Limits = append(o.Limits, quota.Limit{Dim: dim, Max: int64(r.Max), Span: r.Per, Kind: quota.Sliding})
+			o.Limits = append(o.Limits, quota.Limit{Dim: dim, Max: int64(r.Max), Span: r.Per, Kind: quota.Sliding, Shadow: r.Shadow})
 		}
 	}
 	add(quota.Requests, t.Requests)
@@ -57,7 +57,12 @@ type tenant struct {
 	meter   quota.Meter
 	options Tenant
 	line    line
+	freed   time.Time   // when it was last put back into the order
+	why     flow.Reason // for which it had been taken out
 }
+
+// freedAt reports whether the tenant was put back into the order at that time.
+func (t *tenant) freedAt(at time.Time) bool { return t != nil && t.freed.Equal(at) }
 
 func (t *tenant) need(e *entry) quota.Amount { return t.meter.Charge(e.size) }
 
@@ -112,25 +117,20 @@ func (t *tenant) settle(now time.Time, e *entry, r Result) {
 }
 
 // expect is how many of the tenant stand before the entry while its own quota keeps
-// it waiting, and how long it does, in seconds.
-func (t *tenant) expect(now time.Time, e *entry) (before int, wait float64) {
+// it waiting, how long it does, in seconds, and what of it binds.
+func (t *tenant) expect(now time.Time, e *entry) (before int, wait float64, why flow.Reason) {
 	at, why := t.next(now, e)
 	if why == flow.ReasonNone {
-		return 0, 0
+		return 0, 0, why
 	}
 	before = t.line.before(e.number.tenant)
 	if at.After(now) {
 		wait = at.Sub(now).Seconds()
 	}
-	return before, wait + float64(before)*t.quota.Cost(t.need(e), e.took)
+	return before, wait + float64(before)*t.quota.Cost(t.need(e), e.took), why
 }
 
-// bound is until when a limit of ours keeps an entry from running, whatever the
-// upstreams say, and which; ReasonNone if none does. The zero time means that
-// something has to end first.
-func (g *Gate) bound(now time.Time, e *entry) (time.Time, flow.Reason) {
-	if e.ask.Task && g.options.Tasks > 0 && g.tasks >= g.options.Tasks {
-		return time.Time{}, flow.ReasonTasks
-	}
-	return e.tenant.next(now, e)
+// tasksFull reports whether an entry is a task and no more of these may run now.
+func (g *Gate) tasksFull(e *entry) bool {
+	return e.ask.Task && g.options.Tasks > 0 && g.tasks >= g.options.Tasks
 }

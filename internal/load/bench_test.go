@@ -38,7 +38,8 @@ func BenchmarkAsk(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &run{options: &o, transport: canned{}, composer: c, book: newBook(&o, time.Time{}, nil)}
+	now := newClock(1)
+	r := &run{options: &o, transport: canned{}, composer: c, clock: now, book: newBook(&o, now, nil)}
 	d := newDrawer(&o, 0, 0)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -20,12 +20,15 @@ const (
 // book counts what happened at one target.
 type book struct {
 	mu       sync.Mutex
+	clock    clock
 	from     time.Time // requests meant to start earlier are warm-up
 	key      string    // never to appear in a sample
 	until    int       // answers each user should have; 0 for no matter
 	greedy   bool      // user 0 is told apart
 	lacking  int       // users with fewer than until answers
-	onEnough func()    // called once when lacking becomes 0
+	enough   func()    // ends the load: lacking is 0, or there is a fault
+	fault    error     // of the machine
+	gateway  bool      // an answer came through one
 	inFlight int
 	behind   time.Duration // the largest delay between an intended start and the sending
 	count    counts
@@ -67,9 +70,9 @@ type counts struct {
 	told, attempts                                                int64 // answers that told their attempts; the attempts of all that told
 }
 
-func newBook(o *Options, from time.Time, onEnough func()) *book {
+func newBook(o *Options, c clock, enough func()) *book {
 	b := &book{
-		from: from, key: o.Key, until: o.UntilAnswers, onEnough: onEnough, lacking: o.Users,
+		clock: c, from: c.begun.Add(o.WarmUp), key: o.Key, until: o.UntilAnswers, enough: enough, lacking: o.Users,
 		greedy:   !o.open() && (o.GreedyLoops > 0 || o.GreedyFactor > 1),
 		errors:   map[string]int64{},
 		statuses: map[string]int64{},
@@ -79,7 +82,7 @@ func newBook(o *Options, from time.Time, onEnough func()) *book {
 		paths:    map[string]*gauge.Histogram{},
 		latency:  gauge.NewHistogram(), first: gauge.NewHistogram(), wait: gauge.NewHistogram(),
 		others: gauge.NewHistogram(), hog: gauge.NewHistogram(), recent: gauge.NewHistogram(), waiting: gauge.NewHistogram(),
-		series: gauge.NewSeries(time.Now(), o.interval()),
+		series: gauge.NewSeries(c.begun, o.interval()),
 	}
 	if len(o.Mix) > 0 {
 		b.parts = o.mix()
@@ -92,7 +95,7 @@ func newBook(o *Options, from time.Time, onEnough func()) *book {
 
 // begin counts a request that is about to be sent.
 func (b *book) begin(intended time.Time) {
-	now := time.Now()
+	now := b.clock.now()
 	behind := now.Sub(intended)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,7 +123,7 @@ func (b *book) end(o *outcome) {
 	defer b.mu.Unlock()
 	b.inFlight--
 	took := o.end.Sub(o.intended)
-	b.series.End(time.Now(), gauge.Ended{
+	b.series.End(b.clock.now(), gauge.Ended{
 		Answered: o.bucket == answered, Error: o.bucket == failed, Latency: took, Wait: o.wait, Tokens: o.cost,
 	})
 	switch o.bucket {
@@ -131,6 +134,16 @@ func (b *book) end(o *outcome) {
 		b.count.recentErrors++
 	case canceled, disconnected, stalled, unfinished, unsent:
 	}
+	if o.bucket == unsent { // the machine can no more: what follows would measure that
+		b.count.started--
+		b.count.unsent++
+		if b.fault == nil {
+			b.fault = filesError(b.inFlight)
+			b.enough()
+		}
+		return
+	}
+	b.gateway = b.gateway || o.passed
 	if o.wait >= 0 {
 		b.waiting.Observe(o.wait)
 	}
@@ -172,7 +185,7 @@ func (b *book) countBucket(o *outcome) {
 		b.count.stalled++
 	case unfinished:
 		b.count.unfinished++
-	case unsent: // counted by skip, and never here
+	case unsent: // counted by skip or before, and never here
 	}
 	if o.label != "" {
 		increase(b.statuses, o.label)
@@ -235,7 +248,7 @@ func (b *book) countUser(o *outcome) {
 	u.Cost += o.cost
 	if b.until > 0 && u.Answers == int64(b.until) {
 		if b.lacking--; b.lacking == 0 {
-			b.onEnough()
+			b.enough()
 		}
 	}
 }
@@ -253,6 +266,13 @@ func (b *book) countError(o *outcome) {
 	if _, known := b.samples[label]; !known && o.tally.Sample != "" {
 		b.samples[label] = b.redact(o.tally.Sample)
 	}
+}
+
+// passed reports whether an answer came through a gateway.
+func (b *book) passed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.gateway
 }
 
 // increase counts a label that the target may have invented, and returns the one
@@ -293,15 +313,23 @@ type Snapshot struct {
 	Wait     time.Duration    // p95 of the waits told since the last snapshot
 	Rate     float64          // answers per second since the last snapshot
 	Failing  float64          // errors per second since the last snapshot
+
+	Started                int64 // all from here on, warm-up included
+	AllAnswered, AllErrors int64
+	Statuses               map[string]int64 // since the warm-up, by status or kind of error
+	Latency, Waits         Summary          // since the warm-up
+	Last                   gauge.Point      // of the report's points, the last one that is over
 }
 
 func (b *book) snapshot(since time.Duration) Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Snapshot{InFlight: b.inFlight, Answered: b.count.answered, Errors: maps.Clone(b.errors), WarmUp: time.Now().Before(b.from)}
+	s := Snapshot{InFlight: b.inFlight, Answered: b.count.answered, Errors: maps.Clone(b.errors), WarmUp: b.clock.now().Before(b.from)}
 	s.P50, s.P95, s.Wait = b.recent.Quantile(50), b.recent.Quantile(95), b.waiting.Quantile(95)
 	s.Rate = float64(b.count.recent-b.shown.recent) / since.Seconds()
 	s.Failing = float64(b.count.recentErrors-b.shown.recentErrors) / since.Seconds()
+	s.Started, s.AllAnswered, s.AllErrors = b.count.started, b.count.recent, b.count.recentErrors
+	s.Statuses, s.Latency, s.Waits, s.Last = maps.Clone(b.statuses), b.latency.Summary(), b.wait.Summary(), b.series.Last(b.clock.now())
 	b.shown = b.count
 	b.recent.Reset()
 	b.waiting.Reset()

@@ -16,8 +16,9 @@
 //
 // Several requests can make a conversation, each sent with the ones before it. A
 // mix draws for each conversation which endpoint it asks: the OpenAI API, or one of
-// an application, whose tasks are followed to their end. Speed hastens all
-// that users do, for targets whose own times and quotas were scaled likewise.
+// an application, whose tasks are followed to their end. Speed lets
+// the time of the whole run pass so many times as fast, for a simulator whose time
+// does the same: what is told and reported is in the run's time.
 //
 // The intended start of a request is when its user meant to ask: the end of the
 // think time, or the trace's own time. A generator that is late does not hide
@@ -48,6 +49,8 @@
 //	    without is cut, however politely the connection was closed.
 //	I7  Every request is recorded once with the start that was intended, also one
 //	    that was never sent.
+//	I8  At a speed of K all of it happens K times as fast, and the report is the
+//	    same; where something else had a time of its own, it says so.
 //
 // # Concurrency
 //
@@ -67,8 +70,9 @@
 //
 // # Not here
 //
-// Arrivals are in arrival, percentiles in gauge, the bytes of an answer in wire,
-// how it all looks in view, and whether it is good in verdict.
+// Arrivals are in arrival, percentiles in gauge, the bytes of an answer in wire, the
+// judge's books in judge, what a load costs in footprint, how it all looks in view,
+// and whether it is good in verdict. A run that others start and watch is in trial.
 //
 // Retries: a request is sent once, so that an error is seen as the error it is.
 // (A connection that the server had closed before anything was written is

@@ -25,7 +25,7 @@ const (
 	disconnected        // we hung up, as drawn
 	stalled             // we stopped reading, as drawn, however it ended after that
 	unfinished          // the run was over
-	unsent              // never started: too many were in flight
+	unsent              // never started: too many were in flight, or no connection could be opened
 )
 
 // Why we end a request ourselves.
@@ -52,11 +52,13 @@ const (
 // outcome is what became of one request.
 type outcome struct {
 	plan
+	clock    clock
 	bucket   bucket
 	label    string // status, or one of the labels
 	class    string // Millrace-Class of the answer
 	stream   bool   // the answer was a stream
 	task     bool   // the answer was that of a task
+	passed   bool   // the answer came through a gateway
 	intended time.Time
 	sent     time.Time
 	first    time.Time // first byte of the answer itself; zero if none came
@@ -70,12 +72,12 @@ type outcome struct {
 // exchange sends one request and reads its answer to the end, whatever end that
 // is. It returns when nothing of the request is left.
 func (r *run) exchange(ctx context.Context, p plan, intended time.Time) outcome {
-	o := outcome{plan: p, intended: intended, sent: time.Now(), wait: -1}
+	o := outcome{plan: p, clock: r.clock, intended: intended, sent: r.clock.now(), wait: -1}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errSpent)
-	defer time.AfterFunc(r.options.Timeout, func() { cancel(errTimedOut) }).Stop()
+	defer r.clock.after(r.options.Timeout, func() { cancel(errTimedOut) }).Stop()
 	if p.mischief == cancelEarly {
-		defer time.AfterFunc(p.after, func() { cancel(errOurCancel) }).Stop()
+		defer r.clock.after(p.after, func() { cancel(errOurCancel) }).Stop()
 	}
 	resp, err := r.transport.RoundTrip(r.composer.request(ctx, p))
 	if err != nil {
@@ -93,9 +95,10 @@ func (r *run) exchange(ctx context.Context, p plan, intended time.Time) outcome 
 func (o *outcome) readHeader(resp *http.Response) {
 	o.label = strconv.Itoa(resp.StatusCode)
 	o.class = className(resp.Header.Get("Millrace-Class"))
+	o.passed = resp.Header.Get("Millrace-Request-Id") != ""
 	o.attempts, _ = strconv.Atoi(resp.Header.Get("Millrace-Attempts"))
 	if ms, err := strconv.ParseFloat(resp.Header.Get("Millrace-Queue-Wait-Ms"), 64); err == nil && ms >= 0 && ms < 1e9 {
-		o.wait = time.Duration(ms * float64(time.Millisecond))
+		o.wait = o.clock.stretch(time.Duration(ms * float64(time.Millisecond)))
 	}
 }
 
@@ -112,12 +115,16 @@ func className(told string) string {
 
 // finish ends the request now.
 func (o *outcome) finish(b bucket, label string) {
-	o.bucket, o.label, o.end = b, label, time.Now()
+	o.bucket, o.label, o.end = b, label, o.clock.now()
 }
 
 // fail ends the request with the error that stopped it: ours if we caused it.
 func (o *outcome) fail(ctx context.Context, err error, atEOF string) {
 	if ctx.Err() == nil {
+		if outOfFiles(err) {
+			o.finish(unsent, labelFiles)
+			return
+		}
 		o.finish(failed, errorLabel(err, atEOF))
 		return
 	}
@@ -200,7 +207,7 @@ func (x *exchange) hangsUp(ctx context.Context) bool {
 		x.out.finish(disconnected, "")
 		return true
 	case stallReading:
-		sleep(ctx, x.options.Mischief.StallFor)
+		x.out.clock.sleep(ctx, x.options.Mischief.StallFor)
 	case behave, cancelEarly:
 	}
 	return false
@@ -208,7 +215,7 @@ func (x *exchange) hangsUp(ctx context.Context) bool {
 
 func (x *exchange) readJSON(ctx context.Context, r io.Reader) {
 	o := x.out
-	o.first = time.Now()
+	o.first = o.clock.now()
 	if x.hangsUp(ctx) {
 		return
 	}
@@ -230,9 +237,9 @@ func (x *exchange) readStream(ctx context.Context, body io.Reader) {
 	for {
 		kind, err := o.tally.Next(lines)
 		if kind != wire.None && o.first.IsZero() {
-			o.first = time.Now()
+			o.first = o.clock.now()
 			if x.plan.mischief == stallReading {
-				sleep(ctx, x.options.Mischief.StallFor)
+				o.clock.sleep(ctx, x.options.Mischief.StallFor)
 			}
 		}
 		if x.ends(ctx, kind, err) {
@@ -272,19 +279,4 @@ func (x *exchange) ends(ctx context.Context, kind wire.Kind, err error) bool {
 func (x *exchange) drain(r io.Reader) {
 	defer time.AfterFunc(time.Second, func() { x.cancel(errSpent) }).Stop()
 	_, _ = io.CopyN(io.Discard, r, 4<<10)
-}
-
-// sleep waits for d and reports whether it did; false means that ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -37,9 +37,9 @@ func (o *Options) loops(user int) int {
 // loop is one closed loop: ask, wait for the answer, pause. Due is when the
 // user means to ask, which is not put off when the loop wakes late.
 func (r *run) loop(load, asking context.Context, d *drawer) {
-	due, present := r.present(d.next.user, r.begun)
+	due, present := r.present(d.next.user, r.clock.begun)
 	due = due.Add(d.offset())
-	for present && sleep(load, time.Until(due)) {
+	for present && r.clock.sleepUntil(load, due) {
 		p := d.draw()
 		bucket, end := r.ask(asking, p, due)
 		due = r.nextDue(due, end, p.pause)
@@ -56,8 +56,8 @@ func (r *run) present(user int, t time.Time) (time.Time, bool) {
 	if len(r.options.UserStages) == 0 {
 		return t, true
 	}
-	at, ok := r.profile.Above(float64(user), t.Sub(r.begun))
-	return r.begun.Add(at), ok
+	at, ok := r.profile.Above(float64(user), t.Sub(r.clock.begun))
+	return r.clock.begun.Add(at), ok
 }
 
 // nextDue is the end of the pause that begins with the answer; for paced users
@@ -78,8 +78,8 @@ func (r *run) replay(load, asking context.Context) {
 	defer r.stop()
 	o := r.options
 	for i, row := range o.Trace {
-		intended := r.begun.Add(o.hasten(row.At))
-		if !sleep(load, time.Until(intended)) {
+		intended := r.clock.begun.Add(row.At)
+		if !r.clock.sleepUntil(load, intended) {
 			return
 		}
 		p := replayed(o, i)
@@ -105,8 +105,8 @@ func (r *run) arrive(load, asking context.Context) {
 	process := arrival.NewProcess(r.profile, o.ArrivalsCV, o.Seed)
 	for i := 0; ; i++ {
 		at, ok := process.Next()
-		intended := r.begun.Add(at)
-		if !ok || !sleep(load, time.Until(intended)) {
+		intended := r.clock.begun.Add(at)
+		if !ok || !r.clock.sleepUntil(load, intended) {
 			return
 		}
 		d := newDrawer(o, i%o.TraceUsers, i)
@@ -130,7 +130,7 @@ func (r *run) visit(load, asking context.Context, v visit) {
 	for {
 		_, end := r.ask(asking, v.plan, v.due)
 		v.due = end.Add(v.plan.pause)
-		if v.drawer.left == 0 || !sleep(load, time.Until(v.due)) {
+		if v.drawer.left == 0 || !r.clock.sleepUntil(load, v.due) {
 			return
 		}
 		v.plan = v.drawer.draw()

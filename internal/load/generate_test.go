@@ -184,7 +184,7 @@ func TestReplay(t *testing.T) {
 		o.Trace, o.Speed, o.TraceUsers = rows, 2, 3
 		begun := time.Now()
 		r := runOne(t, o)
-		if r.Answered != 4 || !near(r.Latency.Max, 11000) || r.Seconds != 30 {
+		if r.Answered != 4 || !near(r.Latency.Max, 22000) || r.Seconds != 60 {
 			t.Errorf("%+v", r)
 		}
 		var got []string

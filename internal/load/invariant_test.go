@@ -83,8 +83,9 @@ func TestI2LatencyFromIntendedStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		intended := time.Now()
-		r := &run{options: &o, transport: o.Transport, composer: composer, book: newBook(&o, intended, nil)}
+		clock := newClock(1)
+		intended := clock.begun
+		r := &run{options: &o, transport: o.Transport, composer: composer, clock: clock, book: newBook(&o, clock, nil)}
 		<-time.After(3 * time.Second) // the generator is late
 		r.ask(t.Context(), plan{tokens: 50}, intended)
 		result := r.book.result(o.Targets[0], time.Second)

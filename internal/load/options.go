@@ -22,6 +22,7 @@ const (
 	maxInFlight = 20_000
 	maxTurns    = 50
 	maxRun      = time.Hour
+	maxSpeed    = 10_000
 )
 
 // Target is one OpenAI-compatible endpoint to be asked.
@@ -61,7 +62,7 @@ type Options struct {
 	UntilAnswers int           // also ends when every user has as many measured answers; 0 means never
 	MaxInFlight  int           // arrivals beyond are not sent and counted as such; 0 means 20,000
 
-	Speed float64 // how much faster all that users do happens: pauses, stages, arrivals, a trace; not Duration and what is named with it; 0 means 1
+	Speed float64 // how many times as fast as the machine's the time of the run passes: all times and rates here, but ProgressEvery, are in it; 0 means 1
 
 	Users        int             // closed-loop users
 	UserStages   []arrival.Stage // how many of them are there, over time, instead of Users
@@ -147,29 +148,17 @@ func (o *Options) profile() (arrival.Profile, error) {
 	case o.Trace != nil:
 		return arrival.Profile{}, nil
 	case len(o.UserStages) > 0:
-		return arrival.NewProfile(o.UserStages, o.Speed)
+		return arrival.NewProfile(o.UserStages)
 	case len(o.RateStages) == 0:
-		return arrival.Constant(o.Arrivals * o.Speed), nil
+		return arrival.Constant(o.Arrivals), nil
 	}
-	stages := slices.Clone(o.RateStages)
-	for i := range stages {
-		stages[i].To *= o.Speed
-	}
-	return arrival.NewProfile(stages, o.Speed)
-}
-
-// hasten is how long something takes at the speed of the run.
-func (o *Options) hasten(d time.Duration) time.Duration {
-	if o.Speed == 1 || o.Speed == 0 {
-		return d
-	}
-	return time.Duration(float64(d) / o.Speed)
+	return arrival.NewProfile(o.RateStages)
 }
 
 // span is how long a target is to be asked, warm-up included.
 func (o *Options) span() time.Duration {
 	if o.Duration == 0 && len(o.Trace) > 0 {
-		return o.hasten(o.Trace[len(o.Trace)-1].At)
+		return o.Trace[len(o.Trace)-1].At
 	}
 	return o.WarmUp + o.Duration
 }
@@ -179,8 +168,8 @@ func (o *Options) interval() time.Duration {
 	if o.Interval > 0 {
 		return o.Interval
 	}
-	for _, every := range []time.Duration{1, 2, 5, 10, 15, 30, 60, 120, 300, 600} {
-		if every *= time.Second; o.span() <= 300*every {
+	for _, seconds := range []int{1, 2, 5, 10, 15, 30, 60, 120, 300, 600} {
+		if every := time.Duration(seconds) * time.Second; o.span() <= 300*every {
 			return every
 		}
 	}
@@ -193,6 +182,9 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
+
+// Check tells all that is wrong with o, before it is run.
+func Check(o Options) error { return o.withDefaults().validate() }
 
 func (o Options) validate() error {
 	return errors.Join(o.validateTargets(), o.validateTimes(), o.validateShares(), o.validateLoad(),
@@ -322,8 +314,8 @@ func (o Options) validateLoad() error {
 	if !(o.PacedRate >= 0 && o.PacedRate <= 1e6) {
 		faults = append(faults, fmt.Errorf("paced rate %v is not between 0 and a million a second", o.PacedRate))
 	}
-	if !(o.Speed > 0 && o.Speed <= 1e6) {
-		faults = append(faults, fmt.Errorf("speed %v is not above 0 and up to a million", o.Speed))
+	if !(o.Speed > 0 && o.Speed <= maxSpeed) {
+		faults = append(faults, fmt.Errorf("speed %v is not above 0 and up to %d", o.Speed, maxSpeed))
 	}
 	if o.GreedyLoops > 0 && o.GreedyFactor > 1 {
 		faults = append(faults, errors.New("greedy loops and a greedy factor exclude each other: choose one"))
@@ -333,9 +325,6 @@ func (o Options) validateLoad() error {
 
 func (o Options) validateProfile() error {
 	var faults []error
-	if !(o.Speed > 0) {
-		return nil // told already, and no profile can be made
-	}
 	if _, err := o.profile(); err != nil {
 		faults = append(faults, err)
 	}

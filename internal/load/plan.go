@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/internal/load/arrival"
@@ -93,12 +94,12 @@ func (d *drawer) draw() plan {
 	if d.left == 0 && o.SessionPause > 0 && mean > 0 {
 		mean = o.SessionPause
 	}
-	p.pause = o.hasten(mean)
+	p.pause = mean
 	if !o.ThinkFixed {
 		p.pause = time.Duration(think * float64(p.pause))
 	}
 	if o.Turns > 1 {
-		d.next.earlier = append(p.earlier[:len(p.earlier):len(p.earlier)], turn{p.seq, p.tokens})
+		d.next.earlier = append(slices.Clip(p.earlier), turn{p.seq, p.tokens})
 	}
 	return p
 }
@@ -120,7 +121,7 @@ func (d *drawer) converse() {
 
 // offset is when the loop begins, within the ramp.
 func (d *drawer) offset() time.Duration {
-	return d.options.hasten(time.Duration(d.rng.Float64() * float64(max(d.options.Ramp, 0))))
+	return time.Duration(d.rng.Float64() * float64(max(d.options.Ramp, 0)))
 }
 
 func (m Mischief) pick(u float64) mischief {

@@ -15,8 +15,9 @@ type Record struct {
 	Class   string // as told by the gateway, else as asked for; may be empty
 	WarmUp  bool   // not in the statistics
 
-	Begun      time.Time     // when the target was first asked
-	Intended   time.Time     // when the user meant to ask: everything is counted from here
+	Speed      float64       // how many times as fast as the machine's the times below passed
+	Intended   time.Time     // when the user meant to ask, by the machine's clock
+	At         time.Duration // likewise, since the target was first asked: everything is counted from here
 	Late       time.Duration // from there to the sending
 	FirstByte  time.Duration // from the intended start; negative when none came
 	Latency    time.Duration // to the end, whatever end that was; negative when it was not sent
@@ -43,10 +44,11 @@ func (r *run) record(o *outcome) {
 	rec := Record{
 		Target: r.target.Name, User: userName(o.user), Loop: o.loop, Session: o.session, Turn: len(o.earlier) + 1,
 		Path: part.Path, Stream: o.stream, Task: o.task, Class: o.class, WarmUp: o.intended.Before(r.book.from),
-		Begun: r.begun, Intended: o.intended, Late: o.sent.Sub(o.intended), FirstByte: -1, Latency: o.end.Sub(o.intended),
+		Speed: r.clock.speed, At: o.intended.Sub(r.clock.begun), Late: o.sent.Sub(o.intended), FirstByte: -1, Latency: o.end.Sub(o.intended),
 		Wait: o.wait, Attempts: o.attempts, Outcome: o.bucket.String(), Status: o.label,
 		Prompt: o.tally.Prompt, Completion: o.tally.Completion, Cost: o.cost,
 	}
+	rec.Intended = r.clock.begun.Add(r.clock.real(rec.At))
 	if rec.Class == "" {
 		rec.Class = part.Class
 	}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/millrace/millrace/internal/load/footprint"
 	"github.com/millrace/millrace/internal/load/gauge"
 )
 
@@ -12,7 +13,7 @@ type Report struct {
 	Mode        string      `json:"mode"` // closed or open
 	Seed        uint64      `json:"seed"`
 	Begun       time.Time   `json:"begun"`
-	Speed       float64     `json:"speed"`       // how much faster than told the users were
+	Speed       float64     `json:"speed"`       // how many times as fast as the machine's the time of the run passed: all times and rates are in the run's
 	Together    bool        `json:"together"`    // the targets were asked at the same time
 	Interrupted bool        `json:"interrupted"` // the run was ended from outside
 	Parameters  []Parameter `json:"parameters,omitempty"`
@@ -81,6 +82,7 @@ type Result struct {
 	Users     []UserResult `json:"users"`
 	Judge     *JudgeReport `json:"judge,omitempty"`
 	Generator Generator    `json:"generator"`
+	Caveats   []string     `json:"caveats,omitempty"` // sentences: why figures are not what they look like
 
 	WarmUpSeconds float64       `json:"warm_up_seconds"`
 	Interval      float64       `json:"interval_seconds"` // of Series
@@ -120,12 +122,13 @@ func (u *userBook) result() UserResult {
 // taken for the target's.
 type Generator struct {
 	CPUSeconds float64 `json:"cpu_seconds"` // of this process, during the measured time
-	CPUShare   float64 `json:"cpu_share"`   // of one core
+	CPUShare   float64 `json:"cpu_share"`   // of one core, by the machine's clock
+	PeakBytes  int64   `json:"peak_bytes"`  // the most memory of this process so far; 0 if the system does not tell
 	BehindMS   float64 `json:"behind_ms"`   // the largest delay between an intended start and the sending
 }
 
-func (g *Generator) cpu(used time.Duration, seconds float64) {
-	g.CPUSeconds = used.Seconds()
+func (g *Generator) cost(used time.Duration, seconds float64) {
+	g.CPUSeconds, g.PeakBytes = used.Seconds(), footprint.Peak()
 	if seconds > 0 {
 		g.CPUShare = g.CPUSeconds / seconds
 	}
@@ -149,7 +152,7 @@ func (b *book) result(t Target, elapsed time.Duration) *Result {
 		Streams:   Streams{Complete: c.streams, Cut: c.cut, Comments: c.comments},
 		Users:     make([]UserResult, len(b.users)),
 		Generator: Generator{BehindMS: float64(b.behind.Microseconds()) / 1000},
-		Interval:  b.series.Every().Seconds(), Series: b.series.Points(time.Now()),
+		Interval:  b.series.Every().Seconds(), Series: b.series.Points(b.clock.now()),
 	}
 	for i := range b.users {
 		r.Users[i] = b.users[i].result()

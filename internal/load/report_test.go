@@ -80,7 +80,8 @@ func TestHeadersOfTheGateway(t *testing.T) {
 }
 
 func TestWhatTheTargetInventsIsBounded(t *testing.T) {
-	b := newBook(&Options{Users: 1}, time.Time{}, nil)
+	b := newBook(&Options{Users: 1}, newClock(1), nil)
+	b.from = time.Time{}
 	for i := range 1000 {
 		b.end(&outcome{class: fmt.Sprint("class", i)})
 		b.end(&outcome{bucket: failed, label: fmt.Sprint(i)})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/load/arrival"
+	"github.com/millrace/millrace/internal/load/footprint"
+	"github.com/millrace/millrace/internal/load/judge"
 )
 
 // errorPause is what a loop that does not think waits after an error, so that
@@ -18,8 +20,8 @@ const errorPause = 100 * time.Millisecond
 
 // Run asks the targets, in turn or together, and reports. It returns when nothing of the run
 // is left. When ctx is canceled it reports what was measured until then, with
-// Interrupted set. With an error from the judge, the report holds what
-// was measured until then.
+// Interrupted set. With an error from the judge, or when no more connections can
+// be opened, the report holds what was measured until then.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -61,7 +63,7 @@ func askAll(ctx context.Context, o *Options, text string) ([]*Result, error) {
 		return results, errors.Join(errs...)
 	}
 	for i := range o.Targets {
-		if i > 0 && !sleep(ctx, o.Pause) {
+		if i > 0 && !newClock(o.Speed).sleep(ctx, o.Pause) {
 			break
 		}
 		if ask(i); errs[i] != nil {
@@ -87,10 +89,10 @@ type run struct {
 	target    Target
 	transport http.RoundTripper
 	composer  *composer
-	judge     *judge
+	judge     *judge.Client
 	book      *book
 	profile   arrival.Profile // of users or arrivals
-	begun     time.Time
+	clock     clock
 	stop      context.CancelFunc // ends the load: no new requests
 	users     sync.WaitGroup     // loops and arrivals
 }
@@ -107,7 +109,7 @@ func askTarget(ctx context.Context, o *Options, t Target, text string) (*Result,
 	if r.judge, err = newJudge(cmp.Or(t.Judge, o.Judge), o.Transport); err != nil {
 		return nil, err
 	}
-	if err = r.judge.reset(ctx); err != nil {
+	if err = r.judge.Reset(ctx); err != nil {
 		return nil, err
 	}
 	return r.do(ctx)
@@ -120,34 +122,34 @@ func (r *run) do(ctx context.Context) (*Result, error) {
 	load, stop := context.WithCancel(asking) // the loops that start them
 	defer stop()
 	r.stop = stop
-	r.begun = time.Now()
-	measured := r.begun.Add(r.options.WarmUp)
-	r.book = newBook(r.options, measured, stop)
+	r.clock = newClock(r.options.Speed)
+	r.book = newBook(r.options, r.clock, stop)
 	if r.options.Duration > 0 {
-		defer time.AfterFunc(r.options.WarmUp+r.options.Duration, stop).Stop()
+		defer r.clock.after(r.options.WarmUp+r.options.Duration, stop).Stop()
 	}
 	side := r.startSide(load)
 	r.generate(load, asking)
 	<-load.Done()
-	ended := time.Now()
+	ended := r.clock.now()
 	err := side.wait()
-	cpu := cpuTime() - side.cpu
-	atEnd, readErr := r.judge.read(ctx)
+	cpu := footprint.CPU() - side.cpu
+	atEnd, readErr := r.judge.Read(ctx)
 	r.awaitUsers(ctx, abandon)
-	final, finalErr := r.judge.final(ctx)
-	result := r.book.result(r.target, max(ended.Sub(measured), 0))
+	final, finalErr := r.judge.Final(ctx)
+	result := r.book.result(r.target, max(ended.Sub(r.book.from), 0))
 	result.WarmUpSeconds = r.options.WarmUp.Seconds()
-	result.Generator.cpu(cpu, result.Seconds)
+	result.Generator.cost(cpu, result.Seconds/r.options.Speed)
 	if r.judge != nil {
 		result.Judge = &JudgeReport{AtEnd: atEnd, Final: final, Series: side.judged}
 	}
-	return result, errors.Join(err, readErr, finalErr)
+	result.Caveats = r.caveats(result)
+	return result, errors.Join(r.book.fault, err, readErr, finalErr)
 }
 
 // awaitUsers waits for the requests in flight for as long as Grace allows, then
 // ends them.
 func (r *run) awaitUsers(ctx context.Context, abandon context.CancelCauseFunc) {
-	defer time.AfterFunc(r.options.Grace, func() { abandon(errOver) }).Stop()
+	defer r.clock.after(r.options.Grace, func() { abandon(errOver) }).Stop()
 	progress, stop := context.WithCancel(ctx)
 	var reporter sync.WaitGroup
 	reporter.Go(func() { r.reportProgress(progress) })
@@ -165,18 +167,18 @@ type side struct {
 }
 
 func (r *run) startSide(load context.Context) *side {
-	s := &side{cpu: cpuTime()}
+	s := &side{cpu: footprint.CPU()}
 	if r.options.WarmUp > 0 {
 		s.group.Go(func() {
-			if sleep(load, r.options.WarmUp) {
-				s.cpu = cpuTime()
-				s.err = r.judge.reset(load)
+			if r.clock.sleep(load, r.options.WarmUp) {
+				s.cpu = footprint.CPU()
+				s.err = r.judge.Reset(load)
 			}
 		})
 	}
 	s.group.Go(func() { r.reportProgress(load) })
 	if r.judge != nil {
-		s.group.Go(func() { s.judged = r.judge.watch(load, r.begun, max(r.options.interval(), judgeEvery)) })
+		s.group.Go(func() { s.judged = r.watchJudge(load, max(r.options.interval(), judgeEvery)) })
 	}
 	return s
 }
@@ -192,8 +194,8 @@ func (r *run) reportProgress(ctx context.Context) {
 	}
 	every := r.options.ProgressEvery
 	for sleep(ctx, every) {
-		s := r.book.snapshot(every)
-		s.Target, s.Elapsed, s.Of = r.target.Name, time.Since(r.begun), r.options.span()
+		s := r.book.snapshot(r.clock.stretch(every))
+		s.Target, s.Elapsed, s.Of = r.target.Name, r.clock.now().Sub(r.clock.begun), r.options.span()
 		r.options.Progress(s)
 	}
 }

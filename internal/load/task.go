@@ -26,7 +26,7 @@ const pollGap = time.Second
 // task it names to the end.
 func (x *exchange) readEndpoint(ctx context.Context, body io.Reader) {
 	o := x.out
-	o.first = time.Now()
+	o.first = o.clock.now()
 	if x.hangsUp(ctx) {
 		return
 	}
@@ -68,7 +68,7 @@ func (x *exchange) accept(said *wire.Reply) {
 // await asks for a task until it has ended.
 func (x *exchange) await(ctx context.Context, id string) {
 	for {
-		asked := time.Now()
+		asked := x.out.clock.now()
 		state, ok := x.poll(ctx, id)
 		if !ok {
 			return
@@ -88,7 +88,7 @@ func (x *exchange) await(ctx context.Context, id string) {
 			x.out.finish(failed, labelRevoked)
 			return
 		}
-		if !sleep(ctx, time.Until(asked.Add(pollGap))) {
+		if !x.out.clock.sleepUntil(ctx, asked.Add(pollGap)) {
 			x.out.fail(ctx, ctx.Err(), labelEOF)
 			return
 		}

@@ -21,6 +21,9 @@
 // entry within skew of a boundary counts on both sides, and a bucket keeps
 // skew's worth (at most a sixth of itself) in hand.
 //
+// A limit may be a shadow: metered and shown, but asked by nothing that decides. It
+// learns from headers alone, for a 429 is about what was enforced.
+//
 // What is not known is learned. A paced bucket starts at one second's worth,
 // doubles after a round in which all of it was spent and answered, and halves
 // on a 429 (from then on it grows by an eighth). Where the provider's bucket is
@@ -60,6 +63,9 @@
 //     explain, the difference leaves our level once.
 //   - I13 cheap: Reserve and Settle allocate nothing.
 //   - I14 reload: Reconfigure forgets nothing that was counted, learned or is held.
+//   - I15 shadow: a limit that is a shadow changes no answer but Snapshot; there it
+//     stands as the calls that were sent make it, and counts those that it would have
+//     kept waiting.
 //
 // # Concurrency
 //

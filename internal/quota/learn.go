@@ -82,7 +82,7 @@ func (q *Quota) slow(t, sent int64) bool {
 	any := false
 	for i := range q.windows {
 		w := &q.windows[i]
-		if !w.ramp.on() {
+		if !w.ramp.on() || w.conf.Shadow {
 			continue
 		}
 		any = true
@@ -98,7 +98,7 @@ func (q *Quota) teach(t, sent int64, dims DimSet) {
 	near := false
 	for i := range q.windows {
 		w := &q.windows[i]
-		if !dims.Has(w.conf.Dim) || w.sum(t)+w.held < w.limit-w.limit/10 {
+		if !dims.Has(w.conf.Dim) || w.conf.Shadow || w.sum(t)+w.held < w.limit-w.limit/10 {
 			continue
 		}
 		near = true
@@ -126,7 +126,7 @@ func (q *Quota) stop(t int64, back *Amount, dims DimSet) {
 	known := false
 	for i := range q.windows {
 		w := &q.windows[i]
-		if !dims.Has(w.conf.Dim) {
+		if !dims.Has(w.conf.Dim) || w.conf.Shadow {
 			continue
 		}
 		if !known {
@@ -232,7 +232,8 @@ func (q *Quota) Observe(now time.Time, r Reservation, hints []Hint) {
 	}
 }
 
-// meant returns the window a hint is about; nil when there is none.
+// meant returns the window a hint is about, one that is enforced first; nil when there
+// is none.
 func (q *Quota) meant(h Hint) *window {
 	if h.Dim >= NumDims || q.primary[h.Dim] < 0 {
 		return nil
@@ -240,12 +241,14 @@ func (q *Quota) meant(h Hint) *window {
 	if h.Span == 0 {
 		return &q.windows[q.primary[h.Dim]]
 	}
+	var meant *window
 	for i := range q.windows {
-		if w := &q.windows[i]; w.conf.Dim == h.Dim && w.conf.Span == h.Span {
-			return w
+		w := &q.windows[i]
+		if w.conf.Dim == h.Dim && w.conf.Span == h.Span && (meant == nil || meant.conf.Shadow && !w.conf.Shadow) {
+			meant = w
 		}
 	}
-	return nil
+	return meant
 }
 
 // hear lowers the limit to what the provider states, and derives from what

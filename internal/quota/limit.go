@@ -56,6 +56,9 @@ type Limit struct {
 	Burst int64
 	// Slice is the length of a slice, for kind Slice. 0 = one second.
 	Slice time.Duration
+	// Shadow only watches: the limit is metered and shown as if it held, and calls
+	// for which it had no room are counted, but it delays and refuses none.
+	Shadow bool
 }
 
 const (

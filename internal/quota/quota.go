@@ -19,11 +19,13 @@ const (
 
 // Options configure a Quota. The zero value allows everything.
 type Options struct {
-	Limits []Limit // at most 16; all must fit
+	Limits []Limit // at most 16; all that are no shadows must fit
 	Seats  int     // calls in flight; 0 = unlimited
-	Meter  Meter   // says when a call is counted
-	Start  Start
-	Ramp   Ramp // zero = off
+	// SeatsShadow only watches the seats, as Limit.Shadow does a limit.
+	SeatsShadow bool
+	Meter       Meter // says when a call is counted
+	Start       Start
+	Ramp        Ramp // zero = off
 }
 
 // Quota is what one upstream allows and what is used of it. It is not safe for
@@ -43,6 +45,7 @@ type Quota struct {
 	waiting bool
 
 	seats, used int
+	watched     watchedSeats
 	paused      int64 // nothing is sent before
 	pausedFor   flow.Reason
 }
@@ -77,10 +80,11 @@ func New(now time.Time, o Options) (*Quota, error) {
 	}
 	q := &Quota{
 		epoch: now, base: origin, now: origin,
-		counted: o.Meter.CountedAt, seats: o.Seats,
+		counted:   o.Meter.CountedAt,
 		primary:   [NumDims]int8{-1, -1, -1, -1},
 		pausedFor: flow.ReasonRequests,
 	}
+	q.setSeats(o)
 	for _, l := range o.Limits {
 		q.aligned = q.aligned || l.Kind == Fixed
 	}
@@ -90,11 +94,23 @@ func New(now time.Time, o Options) (*Quota, error) {
 		if o.Start == Unknown && q.windows[i].span <= assumable {
 			q.windows[i].assumeSpent(t)
 		}
-		if p := q.primary[l.Dim]; p < 0 || q.windows[i].span < q.windows[p].span {
-			q.primary[l.Dim] = int8(i)
-		}
+		q.elect(i)
 	}
 	return q, nil
+}
+
+// elect makes the window the primary one of its dimension if it is the shortest of those
+// that are enforced.
+func (q *Quota) elect(i int) {
+	w := &q.windows[i]
+	p := q.primary[w.conf.Dim]
+	if p >= 0 {
+		old := &q.windows[p]
+		if w.conf.Shadow != old.conf.Shadow && w.conf.Shadow || w.conf.Shadow == old.conf.Shadow && w.span >= old.span {
+			return
+		}
+	}
+	q.primary[w.conf.Dim] = int8(i)
 }
 
 // Validate returns all that is wrong with the options.
@@ -174,7 +190,7 @@ func (q *Quota) fits(t int64, need *Amount) bool {
 	for i := range q.windows {
 		w := &q.windows[i]
 		w.advance(t, q)
-		if !w.fits(t, need[w.conf.Dim]) {
+		if !w.conf.Shadow && !w.fits(t, need[w.conf.Dim]) {
 			return false
 		}
 	}
@@ -191,10 +207,14 @@ func (q *Quota) Reserve(now time.Time, need Amount) (Reservation, bool) {
 	if !q.fits(t, &need) {
 		return Reservation{}, false
 	}
+	q.watch()
 	q.used++
 	r := Reservation{at: t, need: need, counted: q.counted, version: q.version}
 	for i := range q.windows {
 		w := &q.windows[i]
+		if w.conf.Shadow && !w.fits(t, need[w.conf.Dim]) {
+			w.exceeded++
+		}
 		w.take(t, need[w.conf.Dim], q.counted.late(w.conf.Dim, &need))
 	}
 	for d := range r.mark {
@@ -261,6 +281,9 @@ func (q *Quota) NextKeeping(now time.Time, need Amount, keep float64) (time.Time
 	}
 	for i := range q.windows {
 		w := &q.windows[i]
+		if w.conf.Shadow {
+			continue
+		}
 		when, reason, ok := w.next(t, need[w.conf.Dim], keep)
 		if !ok {
 			return time.Time{}, reason
@@ -280,7 +303,7 @@ func (q *Quota) NextKeeping(now time.Time, need Amount, keep float64) (time.Time
 func (q *Quota) TooLarge(need Amount) (Limit, bool) {
 	need = need.clamped()
 	for i := range q.windows {
-		if w := &q.windows[i]; need[w.conf.Dim] > w.largest() {
+		if w := &q.windows[i]; !w.conf.Shadow && need[w.conf.Dim] > w.largest() {
 			return w.conf, true
 		}
 	}
@@ -293,7 +316,7 @@ func (q *Quota) Rate(d Dim) float64 {
 	rate := 0.0
 	for i := range q.windows {
 		w := &q.windows[i]
-		if r := float64(w.limit) / float64(w.span) * 1e9; w.conf.Dim == d && (rate == 0 || r < rate) {
+		if r := float64(w.limit) / float64(w.span) * 1e9; w.conf.Dim == d && !w.conf.Shadow && (rate == 0 || r < rate) {
 			rate = r
 		}
 	}
@@ -307,6 +330,9 @@ func (q *Quota) Cost(need Amount, took time.Duration) float64 {
 	cost := 0.0
 	for i := range q.windows {
 		w := &q.windows[i]
+		if w.conf.Shadow {
+			continue
+		}
 		cost = max(cost, float64(need[w.conf.Dim])*float64(w.span)/1e9/float64(w.limit))
 	}
 	if q.seats > 0 {
@@ -314,6 +340,30 @@ func (q *Quota) Cost(need Amount, took time.Duration) float64 {
 	}
 	return cost
 }
+
+// watchedSeats are seats that are not enforced.
+type watchedSeats struct {
+	seats    int
+	exceeded int64
+}
+
+func (q *Quota) setSeats(o Options) {
+	q.seats, q.watched.seats = o.Seats, 0
+	if o.SeatsShadow {
+		q.seats, q.watched.seats = 0, o.Seats
+	}
+}
+
+// watch counts a call that is about to take a seat which there would not be.
+func (q *Quota) watch() {
+	if w := &q.watched; w.seats > 0 && q.used >= w.seats {
+		w.exceeded++
+	}
+}
+
+// ShadowSeats returns the bound that SeatsShadow watches, 0 for none, and how many calls
+// were beyond it.
+func (q *Quota) ShadowSeats() (seats int, exceeded int64) { return q.watched.seats, q.watched.exceeded }
 
 // Seats returns how many calls are in flight and how many may be; 0 = no bound.
 func (q *Quota) Seats() (used, most int) { return q.used, q.seats }

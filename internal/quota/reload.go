@@ -34,11 +34,10 @@ func (q *Quota) Reconfigure(now time.Time, o Options) error {
 			w.assumeSpent(t)
 		}
 		q.windows = append(q.windows, w)
-		if p := q.primary[l.Dim]; p < 0 || w.span < q.windows[p].span {
-			q.primary[l.Dim] = int8(i)
-		}
+		q.elect(i)
 	}
-	q.seats, q.counted = o.Seats, o.Meter.CountedAt
+	q.setSeats(o)
+	q.counted = o.Meter.CountedAt
 	q.tune()
 	return nil
 }
@@ -94,4 +93,5 @@ func (w *window) inherit(t int64, now time.Time, old *window) {
 	w.held = held
 	w.recoverAt = old.recoverAt
 	w.cutAt = old.cutAt
+	w.exceeded = old.exceeded
 }

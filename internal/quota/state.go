@@ -3,8 +3,8 @@ package quota
 import "time"
 
 // State is one limit as people see it. Used + Reserved + Free is Learned,
-// unless the limit is in debt or of kind Bucket, where Free is what the bucket
-// holds.
+// unless the limit is in debt, exceeded as a shadow, or of kind Bucket, where Free is
+// what the bucket holds.
 type State struct {
 	Dim        Dim
 	Kind       Kind
@@ -16,6 +16,8 @@ type State struct {
 	Free       int64         // what is left, not below 0
 	Burst      int64         // what may be sent at once; 0 = not bounded apart
 	Full       time.Time     // when all is free again, but for Reserved
+	Shadow     bool          // it only watches: see Limit.Shadow
+	Exceeded   int64         // calls that were sent although it, being a shadow, had no room for them
 }
 
 // Snapshot returns the state of every limit, in the order of Options.Limits.
@@ -28,6 +30,7 @@ func (q *Quota) Snapshot(now time.Time) []State {
 		s := State{
 			Dim: w.conf.Dim, Kind: w.conf.Kind, Span: time.Duration(w.span),
 			Configured: w.max, Learned: w.limit, Used: w.sum(t), Reserved: w.held,
+			Shadow: w.conf.Shadow, Exceeded: w.exceeded,
 		}
 		s.Free = max(w.limit-s.Used-s.Reserved, 0)
 		if w.conf.Kind == Bucket {

@@ -13,7 +13,8 @@ type window struct {
 	span int64 // of what is enforced: the slice for kind Slice; ns
 	skew int64
 
-	version uint32 // of the options that began it
+	version  uint32 // of the options that began it
+	exceeded int64  // calls that it had no room for, being a shadow
 
 	max   int64 // configured
 	told  int64 // the same, or less where the provider says so

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -100,7 +101,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // selected are the cases to run, or to list.
 func selected(s settings, dir string, out io.Writer) ([]scenario, error) {
 	var cases []scenario
-	for _, c := range append(table(s.quick), ownCases(s.requests)...) {
+	planned := planCases(s, out)
+	for _, c := range slices.Concat(table(s.quick), ownCases(s.requests), planned) {
 		if s.only.MatchString(c.name) && (!c.long || s.long || s.named) {
 			cases = append(cases, c)
 		}

@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import axe from "axe-core";
-import { cleanUp, openPage, operatorKey, pages, startBrowser, startStage, viewerKey, visit } from "./stage.js";
+import {
+  cleanUp, login, nowPage, nowState, openPage, operatorKey, pages, queuePage, queueState, quotasPage, quotasState, same, startBrowser, startStage, viewerKey, violations, visit,
+} from "./stage.js";
 
 let browser;
 
@@ -14,16 +15,6 @@ after(async () => {
   await browser.close();
   await cleanUp();
 });
-
-/** What axe finds wrong with a page as it stands. */
-async function violations(page) {
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  return violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`);
-}
-
-/** A number that the page shows, as programs read it. */
-const value = (page, selector) => page.locator(`${selector} data`).first().getAttribute("value").then(Number);
 
 describe("every page", () => {
   let stage;
@@ -110,51 +101,21 @@ describe("what moves", () => {
   });
   after(() => stage.end());
 
-  /** The frame that the page shows, and the gateway's of the same number. */
-  async function same(page, read) {
-    for (let tries = 0; tries < 20; tries++) {
-      const shown = await page.evaluate(read);
-      const state = await (await fetch(`${stage.url}/api/v1/console/state`)).json();
-      if (state.seq === shown.seq) return { shown, state };
-      await page.waitForFunction((seq) => Number(document.querySelector("main").dataset.seq) > seq, shown.seq);
-    }
-    throw new Error("the page and the gateway never showed the same frame");
-  }
-
   test("every number is the API's at that instant", async () => {
     const { page, context, faults } = await openPage(browser);
     await visit(page, stage.url, "now");
     for (let round = 0; round < 3; round++) {
-      const { shown, state } = await same(page, () => ({
-        seq: Number(document.querySelector("main").dataset.seq),
-        numbers: ["waiting", "p95", "avoided", "told"].map((id) => Number(document.querySelector(`#${id} data`).value)),
-        facts: [...document.querySelectorAll(".facts data")].map((d) => Number(d.value)),
-        verdict: document.getElementById("verdict").textContent,
-      }));
-      assert.deepEqual(shown.numbers, [state.waiting, state.lately.wait_p95_ms, state.avoided, state.today.told_429]);
-      const t = state.today;
-      assert.deepEqual(shown.facts, [t.finished, t.served, t.waited, t.throttled, t.refused, state.tasks.waiting, state.tasks.running, state.tasks.scheduled]);
-      assert.equal(shown.verdict, state.verdict.text);
+      const { shown, state } = await same(page, stage.url, nowPage);
+      assert.deepEqual(shown, nowState(state));
       await page.waitForFunction((seq) => Number(document.querySelector("main").dataset.seq) > seq, shown.seq);
     }
     await visit(page, stage.url, "quotas");
-    const quotas = await same(page, () => ({
-      seq: Number(document.querySelector("main").dataset.seq),
-      rows: [...document.querySelectorAll(".card")].map((c) => [...c.querySelectorAll(".quota tr.bare")].map((r) => [...r.querySelectorAll("data")].map((d) => Number(d.value)))),
-    }));
-    const want = quotas.state.upstreams.map((u) => [
-      ...u.windows.map((w) => [w.used, w.reserved, w.free, w.full_ms]),
-      u.seats > 0 ? [u.in_use, u.seats - u.in_use] : [u.in_use],
-    ]);
-    assert.deepEqual(quotas.shown.rows, want);
+    const quotas = await same(page, stage.url, quotasPage);
+    assert.deepEqual(quotas.shown, quotasState(quotas.state));
     await visit(page, stage.url, "queue");
-    const queue = await same(page, () => ({
-      seq: Number(document.querySelector("main").dataset.seq),
-      classes: [...document.querySelectorAll("tr[data-class]")].map((r) => [r.dataset.class, ...[...r.querySelectorAll("data")].map((d) => Number(d.value))]),
-      users: [...document.querySelectorAll("[aria-label=\"Table: Users\"] tbody tr")].map((r) => [...r.querySelectorAll("data")].map((d) => Number(d.value))),
-    }));
-    assert.deepEqual(queue.shown.classes, queue.state.classes.map((c) => [c.name, c.waiting, c.finished, c.served, c.refused]));
-    assert.deepEqual(queue.shown.users, queue.state.users.map((u) => [u.requests, u.tokens, u.share, u.wait_max_ms]));
+    const queue = await same(page, stage.url, queuePage);
+    assert.ok(queue.shown.flows.length > 20);
+    assert.deepEqual(queue.shown, queueState(queue.state));
     assert.deepEqual(faults, []);
     await context.close();
   });
@@ -216,12 +177,6 @@ describe("with keys", () => {
   });
   after(() => stage.end());
 
-  async function login(page, key) {
-    await page.goto(`${stage.url}/ui/`);
-    await page.fill("#key", key);
-    await page.keyboard.press("Enter");
-  }
-
   test("a stranger sees the login alone", async () => {
     for (const theme of ["light", "dark"]) {
       const { page, context, faults } = await openPage(browser, { width: 390, theme });
@@ -229,7 +184,7 @@ describe("with keys", () => {
       await page.waitForSelector("#key");
       assert.deepEqual(await violations(page), []);
       assert.deepEqual(faults, []);
-      await login(page, "guess");
+      await login(page, stage.url, "guess");
       await page.waitForFunction(() => document.querySelector("#wrong").textContent !== "");
       assert.equal((await page.request.get(`${stage.url}/api/v1/console/state`)).status(), 401);
       await context.close();
@@ -239,7 +194,7 @@ describe("with keys", () => {
 
   test("an operator trips and resets a breaker, and it is in the log", async () => {
     const { page, context, faults } = await openPage(browser);
-    await login(page, operatorKey);
+    await login(page, stage.url, operatorKey);
     await page.waitForSelector("#waiting");
     const cookie = (await context.cookies())[0];
     assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, "Strict"]);
@@ -264,10 +219,16 @@ describe("with keys", () => {
 
   test("a viewer cannot act", async () => {
     const { page, context } = await openPage(browser);
-    await login(page, viewerKey);
+    await login(page, stage.url, viewerKey);
     await page.waitForSelector("#waiting");
-    await visit(page, stage.url, "quotas");
-    assert.equal(await page.locator(".actions button").count(), 0);
+    for (const [name, what] of [["quotas", "open or close breakers"], ["queue", "pause a class"], ["load", "start or stop"]]) {
+      await visit(page, stage.url, name);
+      assert.equal(await page.locator("main button").count(), 0, name);
+      assert.match(await page.textContent(".looker"), new RegExp(`desk may look. To ${what}`));
+      assert.deepEqual(await violations(page), [], `${name} of a viewer: axe`);
+    }
+    await visit(page, stage.url, "plan"); // looking
+    assert.equal(await page.locator("tr[data-users]").count(), 8);
     const status = await page.evaluate(async () => (await fetch("/api/v1/console/upstreams/openai/trip", { method: "POST" })).status);
     assert.equal(status, 403);
     assert.equal(stage.log().at(-1).action, "refused");

@@ -6,4 +6,4 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
 	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 fi
 node_modules/.bin/tsc -p ../../web/tsconfig.json
-exec node --test --test-concurrency=1 --test-reporter=spec
+exec node --test --test-concurrency=2 --test-reporter=spec

@@ -18,6 +18,15 @@ for (const width of [1280, 390]) {
       await visit(page, stage.url, name);
       await shoot(name);
     }
+    await visit(page, stage.url, "load");
+    if (width === 1280 && theme === "light") await page.getByRole("button", { name: "Start" }).click();
+    await page.waitForSelector(".spark");
+    await page.waitForFunction(() => document.querySelector("#progress")?.textContent.startsWith("4.0 s"));
+    await shoot("load-run");
+    await visit(page, stage.url, "plan");
+    const apply = page.getByRole("button", { name: "Apply" });
+    if (await apply.count()) await apply.click();
+    await shoot("plan-apply");
     await visit(page, stage.url, "requests");
     const tried = page.locator("tbody tr").nth(5).locator("a");
     await tried.click();

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import axe from "axe-core";
 import { chromium } from "playwright-core";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -64,10 +65,80 @@ export async function openPage(browser, { width = 1280, theme = "light", ...more
   return { page, context, faults };
 }
 
-export const pages = ["now", "quotas", "queue", "requests", "config"];
+export const pages = ["now", "quotas", "queue", "requests", "plan", "load", "config"];
 
 /** Goes to a page and waits until it shows something. */
 export async function visit(page, url, name) {
   await page.goto(`${url}/ui/#/${name}`);
-  await page.waitForFunction(() => Number(document.querySelector("main")?.dataset.seq) > 0 && !document.querySelector("main .empty"));
+  await page.waitForFunction(() => Number(document.querySelector("main")?.dataset.seq) > 0 && !document.querySelector("main .empty, main [aria-busy=true]"));
+}
+
+/** What axe finds wrong with a page as it stands. */
+export async function violations(page) {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  return violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`);
+}
+
+/** What read finds on the page, and the gateway's frame of the same number. */
+export async function same(page, url, read) {
+  for (let tries = 0; tries < 20; tries++) {
+    const shown = await page.evaluate(read);
+    const seq = await page.evaluate(() => Number(document.querySelector("main").dataset.seq));
+    const state = await (await page.request.get(`${url}/api/v1/console/state`)).json();
+    if (state.seq === shown.seq && seq === shown.seq) return { shown, state };
+    await page.waitForFunction((seq) => Number(document.querySelector("main").dataset.seq) > seq, shown.seq);
+  }
+  throw new Error("the page and the gateway never showed the same frame");
+}
+
+// What stands on the pages, read in one go.
+
+export const nowPage = () => ({
+  seq: Number(document.querySelector("main").dataset.seq),
+  numbers: ["waiting", "p95", "avoided", "told"].map((id) => Number(document.querySelector(`#${id} data`).value)),
+  facts: [...document.querySelectorAll(".facts data")].map((d) => Number(d.value)),
+  verdict: document.getElementById("verdict").textContent,
+});
+
+export const nowState = ({ seq, waiting, lately, avoided, today: t, tasks, verdict }) => ({
+  seq,
+  numbers: [waiting, lately.wait_p95_ms, avoided, t.told_429],
+  facts: [t.finished, t.served, t.waited, t.throttled, t.refused, ...(tasks ? [tasks.waiting, tasks.running, tasks.scheduled] : [])],
+  verdict: verdict.text,
+});
+
+export const quotasPage = () => ({
+  seq: Number(document.querySelector("main").dataset.seq),
+  rows: [...document.querySelectorAll(".card")].map((c) => [...c.querySelectorAll(".quota tr.bare")].map((r) => [...r.querySelectorAll("data")].map((d) => Number(d.value)))),
+});
+
+export const quotasState = ({ seq, upstreams }) => ({
+  seq,
+  rows: upstreams.map((u) => [...u.windows.map((w) => [w.used, w.reserved, w.free, w.full_ms]), u.seats > 0 ? [u.in_use, Math.max(u.seats - u.in_use, 0)] : [u.in_use]]),
+});
+
+export const queuePage = () => {
+  const numbers = (row) => [...row.querySelectorAll("data")].map((d) => Number(d.value));
+  return {
+    seq: Number(document.querySelector("main").dataset.seq),
+    classes: [...document.querySelectorAll("tr[data-class]")].map((r) => [r.dataset.class, ...numbers(r)]),
+    flows: [...document.querySelectorAll("tr[data-flow]")].map((r) => [r.dataset.flow, ...numbers(r)]),
+    users: [...document.querySelectorAll('[aria-label="Table: Users"] tbody tr')].map(numbers),
+  };
+};
+
+export const queueState = ({ seq, classes, queue, users }) => ({
+  seq,
+  classes: classes.map((c) => [c.name, c.waiting, c.running, c.oldest_ms, ...(c.rate ? [c.rate.started, c.rate.max] : []), c.finished, c.served, c.refused]),
+  flows: queue.map((f) => [
+    [f.class, f.tenant, f.user].join("\u0000"), f.position, f.waiting, f.running, ...(f.waiting > 0 && !f.unknown ? [f.eta_ms, f.eta_p90_ms] : []), f.oldest_ms, f.share, f.fair_share,
+  ]),
+  users: users.map((u) => [u.requests, u.tokens, u.share, u.wait_max_ms]),
+});
+
+export async function login(page, url, key) {
+  await page.goto(`${url}/ui/`);
+  await page.fill("#key", key);
+  await page.keyboard.press("Enter");
 }

@@ -1,6 +1,7 @@
 // Asking the gateway.
 
 const base = "/api/v1/console/";
+const patience = 10_000;
 
 /** What the gateway answered instead of what was asked for. */
 export class Refusal extends Error {
@@ -9,13 +10,13 @@ export class Refusal extends Error {
   }
 }
 
-async function call(method: string, path: string, body?: unknown): Promise<Response> {
-  const init: RequestInit = { method, credentials: "same-origin", signal: AbortSignal.timeout(10_000) };
+async function call(method: string, path: string, body?: unknown, signal: AbortSignal = AbortSignal.timeout(patience)): Promise<Response> {
+  const init: RequestInit = { method, credentials: "same-origin", signal };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
     init.headers = { "Content-Type": "application/json" };
   }
-  const answer = await fetch(base + path, init);
+  const answer = await fetch(path.startsWith("/") ? path : base + path, init);
   if (answer.ok) return answer;
   let words = `The gateway answered ${answer.status}.`;
   try {
@@ -27,12 +28,15 @@ async function call(method: string, path: string, body?: unknown): Promise<Respo
   throw new Refusal(answer.status, words);
 }
 
-export async function get<T>(path: string): Promise<T> {
-  return (await (await call("GET", path)).json()) as T;
+/** Asks below the console's API, or anywhere for a path that begins with a slash. */
+export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return (await (await call("GET", path, undefined, signal)).json()) as T;
 }
 
-export async function post(path: string, body?: unknown): Promise<void> {
-  await call("POST", path, body);
+/** Returns what was answered, null for nothing. */
+export async function post<T>(path: string, body?: unknown): Promise<T | null> {
+  const answer = await call("POST", path, body);
+  return answer.status === 204 ? null : ((await answer.json()) as T);
 }
 
 export async function remove(path: string): Promise<void> {
@@ -40,3 +44,7 @@ export async function remove(path: string): Promise<void> {
 }
 
 export const streamURL = base + "stream";
+export const reportURL = base + "load/report";
+
+/** What went wrong, in words. */
+export const words = (error: unknown): string => (error instanceof Error ? error.message : "That did not work.");

@@ -6,8 +6,10 @@ import { remove } from "./api";
 import { begin, link, paused, session, state, togglePause, type Link } from "./store";
 import { Empty, Pill } from "./parts";
 import { Config } from "./pages/config";
+import { Load } from "./pages/load";
 import { Login } from "./pages/login";
 import { Now } from "./pages/now";
+import { Plan } from "./pages/plan";
 import { Queue } from "./pages/queue";
 import { Quotas } from "./pages/quotas";
 import { Request } from "./pages/request";
@@ -17,8 +19,8 @@ const place = (): string => location.hash.replace(/^#\/?/, "") || "now";
 const route = signal(place());
 addEventListener("hashchange", () => (route.value = place()));
 
-const titles: Record<string, string> = { now: "Now", quotas: "Quotas", queue: "Queue", requests: "Requests", request: "Request", config: "Configuration" };
-const menu = ["now", "quotas", "queue", "requests", "config"];
+const titles: Record<string, string> = { now: "Now", quotas: "Quotas", queue: "Queue", requests: "Requests", request: "Request", plan: "Plan", load: "Load", config: "Configuration" };
+const menu = ["now", "quotas", "queue", "requests", "plan", "load", "config"];
 
 const pageOf = (r: string): string => r.split("/", 1)[0] ?? "now";
 
@@ -80,7 +82,7 @@ function Header() {
       </div>
       <nav aria-label="Pages">
         <ul>
-          {menu.map((m) => <li key={m}><a href={`#/${m}`} aria-current={here === m ? "page" : undefined}>{titles[m]}</a></li>)}
+          {menu.map((m) => <li key={m}><a href={`#/${m}`} aria-current={here === m ? "page" : undefined}>{m === "config" ? "Config" : titles[m]}</a></li>)}
         </ul>
       </nav>
     </header>
@@ -91,6 +93,8 @@ function Page() {
   const r = route.value;
   const page = pageOf(r);
   if (page === "config") return <Config />;
+  if (page === "plan") return <Plan />;
+  if (page === "load") return <Load />;
   if (page === "requests") return <Requests />;
   if (page === "request") return <Request id={decode(r.slice("request/".length))} />;
   const s = state.value;

@@ -1,10 +1,12 @@
-// A chart over the last five minutes, with the same numbers as a table.
+// Charts. Each has the same numbers as a table beside or below it.
 
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot.css";
-import type { Series } from "./types";
+import type { PlanRow, Series } from "./types";
 import { Table } from "./parts";
+
+const height = 220;
 
 /** A color of the style sheet as the canvas needs it, for the theme in force. */
 function color(plot: uPlot, name: string): string {
@@ -21,41 +23,49 @@ const text = (): Pick<uPlot.Axis, "stroke" | "grid" | "ticks" | "font"> => ({
   font: "12px system-ui, sans-serif",
 });
 
-function options(width: number): uPlot.Options {
-  return {
-    width,
-    height: 220,
-    cursor: { show: false },
-    legend: { show: false },
-    select: { show: false, left: 0, top: 0, width: 0, height: 0 },
-    padding: [8, 4, 0, 0],
-    scales: { x: { time: true }, wait: { range: headroom }, rate: { range: headroom } },
-    axes: [
-      { ...text(), size: 32, values: "{HH}:{mm}:{ss}", space: 70 },
-      { ...text(), scale: "wait", size: 50, values: (_, all) => all.map((v) => `${v} s`) },
-      { ...text(), scale: "rate", side: 1, size: 50, grid: { show: false }, values: (_, all) => all.map((v) => `${v}/s`) },
-    ],
-    series: [
-      {},
-      { scale: "rate", stroke: (u) => color(u, "--soft"), width: 1, dash: [4, 4], points: { show: false } },
-      { scale: "wait", stroke: (u) => color(u, "--accent"), fill: (u) => color(u, "--wash"), width: 2, points: { show: false } },
-    ],
-  };
-}
+const plain = {
+  height,
+  cursor: { show: false },
+  legend: { show: false },
+  select: { show: false, left: 0, top: 0, width: 0, height: 0 },
+  padding: [8, 4, 0, 0] as uPlot.Padding,
+};
 
-function points(s: Series): uPlot.AlignedData {
-  return [s.finished.map((_, i) => s.start + i * s.step), s.finished.map((n) => n / s.step), s.wait_p95_ms.map((ms) => ms / 1000)];
-}
+const dashed: uPlot.Series = { scale: "side", stroke: (u) => color(u, "--soft"), width: 1, dash: [4, 4], points: { show: false } };
+const solid: uPlot.Series = { scale: "wait", stroke: (u) => color(u, "--accent"), fill: (u) => color(u, "--wash"), width: 2, points: { show: false } };
+const waits: uPlot.Axis = { ...text(), scale: "wait", size: 50, values: (_, all) => all.map((v) => `${v} s`) };
 
-export function WaitChart({ series }: { series: Series }) {
+const overTime: Omit<uPlot.Options, "width"> = {
+  ...plain,
+  scales: { x: { time: true }, wait: { range: headroom }, side: { range: headroom } },
+  axes: [
+    { ...text(), size: 32, values: "{HH}:{mm}:{ss}", space: 70 },
+    waits,
+    { ...text(), scale: "side", side: 1, size: 50, grid: { show: false }, values: (_, all) => all.map((v) => `${v}/s`) },
+  ],
+  series: [{}, dashed, solid],
+};
+
+const overUsers: Omit<uPlot.Options, "width"> = {
+  ...plain,
+  scales: { x: { time: false }, wait: { range: headroom }, side: { range: [0, 115] } },
+  axes: [
+    { ...text(), size: 32, space: 60 },
+    waits,
+    { ...text(), scale: "side", side: 1, size: 50, grid: { show: false }, values: (_, all) => all.map((v) => (v > 100 ? "" : `${v} %`)) },
+  ],
+  series: [{}, { ...dashed, width: 2, points: { show: true, size: 6 } }, { ...solid, points: { show: true, size: 7 } }],
+};
+
+function Plot({ options, data }: { options: Omit<uPlot.Options, "width">; data: uPlot.AlignedData }) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   useEffect(() => {
     const at = place.current;
     if (!at) return;
-    const made = new uPlot(options(at.clientWidth), points(series), at);
+    const made = new uPlot({ ...options, width: at.clientWidth }, data, at);
     plot.current = made;
-    const sizes = new ResizeObserver(() => made.setSize({ width: at.clientWidth, height: 220 }));
+    const sizes = new ResizeObserver(() => made.setSize({ width: at.clientWidth, height }));
     sizes.observe(at);
     const redraw = () => made.redraw();
     const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -69,13 +79,22 @@ export function WaitChart({ series }: { series: Series }) {
       made.destroy();
     };
   }, []);
-  useEffect(() => plot.current?.setData(points(series)), [series]);
+  useEffect(() => plot.current?.setData(data), [data]);
+  return <div ref={place} aria-hidden="true" class="plot" />;
+}
+
+function points(s: Series): uPlot.AlignedData {
+  return [s.finished.map((_, i) => s.start + i * s.step), s.finished.map((n) => n / s.step), s.wait_p95_ms.map((ms) => ms / 1000)];
+}
+
+/** Waits and answers over the last five minutes. */
+export function WaitChart({ series }: { series: Series }) {
   return (
     <figure class="chart">
       <figcaption>
         <span class="key wait" aria-hidden="true" /> p95 wait <span class="key rate" aria-hidden="true" /> requests finished per second
       </figcaption>
-      <div ref={place} aria-hidden="true" class="plot" />
+      <Plot options={overTime} data={points(series)} />
       <details>
         <summary>The chart as a table</summary>
         <Table label="Waits and requests by time">
@@ -99,6 +118,18 @@ export function WaitChart({ series }: { series: Series }) {
           </tbody>
         </Table>
       </details>
+    </figure>
+  );
+}
+
+/** Waits and use over the number of users; the matrix has the same numbers. */
+export function PlanChart({ rows }: { rows: PlanRow[] }) {
+  return (
+    <figure class="chart">
+      <figcaption>
+        <span class="key wait" aria-hidden="true" /> p95 wait <span class="key rate" aria-hidden="true" /> use of the tightest limit, over users
+      </figcaption>
+      <Plot options={overUsers} data={[rows.map((r) => r.users), rows.map((r) => 100 * r.utilization), rows.map((r) => r.wait_p95_s)]} />
     </figure>
   );
 }

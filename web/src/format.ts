@@ -57,7 +57,11 @@ const reasons: Record<string, string> = {
   breaker: "an upstream that answers",
   ramp: "the upstream's slow start",
   tasks: "a free place for tasks",
+  paused: "its class, which is paused",
 };
+
+/** The same for a narrow column. */
+export const shortly = (name: string): string => (name === "turn" ? "its turn" : name === "paused" ? "paused" : name === "seats" ? "a seat" : name === "breaker" ? "upstream down" : name === "rate" ? "class rate" : name);
 
 /** What a request waited for. */
 export const reason = (name: string): string => reasons[name] ?? name;

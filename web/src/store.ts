@@ -24,6 +24,8 @@ let heard = 0;
 let held: State | null = null; // what came while paused
 
 function take(next: State): void {
+  // One that was asked for may have overtaken one of the stream.
+  if (held && held.started === next.started && next.seq < held.seq) return;
   held = next;
   if (!paused.value) state.value = next;
 }
@@ -32,6 +34,15 @@ function take(next: State): void {
 export function togglePause(): void {
   paused.value = !paused.value;
   if (!paused.value && held) state.value = held;
+}
+
+/** Shows at once what an action has done. */
+export async function refresh(): Promise<void> {
+  try {
+    take(await get<State>("state"));
+  } catch {
+    // The next frame will show it.
+  }
 }
 
 /** Learns who looks, and begins to listen if that one may. */

@@ -6,6 +6,7 @@ export interface State {
   started: string;
   verdict: { level: "good" | "busy" | "bad"; text: string };
   waiting: number;
+  running: number;
   flows: number;
   outstanding: number;
   tasks?: { waiting: number; running: number; scheduled: number };
@@ -14,6 +15,7 @@ export interface State {
   since?: string;
   lately: Lately;
   classes: ClassLine[];
+  queue: FlowLine[];
   upstreams: Upstream[];
   users: UserLine[];
 }
@@ -47,15 +49,43 @@ export interface Series {
 export interface ClassLine {
   name: string;
   waiting: number;
+  running: number;
+  oldest_ms: number;
+  weight: number;
+  rate?: { max: number; per_ms: number; started: number; next_ms: number; shadow?: boolean; exceeded: number };
+  paused?: boolean;
   finished: number;
   served: number;
   refused: number;
+}
+
+export interface FlowName {
+  class: string;
+  tenant: string;
+  user: string;
+}
+
+export interface FlowLine extends FlowName {
+  waiting: number;
+  running: number;
+  position: number;
+  eta_ms: number;
+  eta_p90_ms: number;
+  unknown?: boolean;
+  reason: string;
+  oldest_ms: number;
+  share: number;
+  fair_share: number;
+  paused?: boolean;
+  moved_up?: boolean;
 }
 
 export interface Upstream {
   name: string;
   retired?: boolean;
   seats: number;
+  seats_shadow?: boolean;
+  seats_exceeded: number;
   in_use: number;
   outstanding: number;
   windows: Limit[];
@@ -76,6 +106,8 @@ export interface Limit {
   free: number;
   burst: number;
   full_ms: number;
+  shadow?: boolean;
+  exceeded: number;
 }
 
 export interface Breaker {
@@ -85,6 +117,7 @@ export interface Breaker {
   trips: number;
   run: number;
   reason: string;
+  by_hand?: boolean;
 }
 
 export interface UserLine {
@@ -103,8 +136,16 @@ export interface Session {
   name?: string;
   role?: string;
   version: string;
+  acts: boolean;
+  offers: Offers;
+}
+
+export interface Offers {
   trip: boolean;
   reset: boolean;
+  queue: boolean;
+  plan: boolean;
+  load: boolean;
 }
 
 export interface Tokens {
@@ -140,10 +181,16 @@ export interface Story {
   counted: boolean;
   bytes_out: number;
   tries?: Try[];
+  summary?: string;
+  why?: string[];
+  help?: string[];
+  moments?: { at_ms: number; what: string; text: string }[];
 }
 
 export interface Try {
   number: number;
+  queued_ms: number;
+  reason: string;
   upstream: string;
   model: string;
   kind: string;
@@ -160,4 +207,70 @@ export interface Setting {
   name: string;
   value: string;
   origin: string;
+}
+
+/** A row of GET /api/v1/plan. */
+export interface PlanRow {
+  users: number;
+  wanted_per_min: number;
+  served_per_min: number;
+  tokens_per_min: number;
+  seats: number;
+  seats_most: number;
+  wait_p50_s: number;
+  wait_p95_s: number;
+  requests: number;
+  answered: number;
+  utilization: number;
+  nearest: string;
+  jain: number;
+  good: boolean;
+  verdict: string;
+  binds?: string;
+  change?: { path: string; from: string; to: string }[];
+  advice?: string;
+  diff?: string;
+}
+
+/** A load run, as it stands. */
+export interface LoadState {
+  phase: "idle" | "running" | "finishing" | "ended" | "failed";
+  parameters?: LoadParameters;
+  elapsed_seconds: number;
+  of_seconds: number;
+  sent: number;
+  answered: number;
+  waiting: number;
+  errors: number;
+  p50_ms: number;
+  p95_ms: number;
+  wait_p95_ms: number;
+  answers_per_second: number;
+  statuses: Record<string, number>;
+  points: LoadPoint[];
+  report: boolean;
+  error?: string;
+  caveats: string[];
+}
+
+export interface LoadPoint {
+  at: number;
+  sent: number;
+  answered: number;
+  errors: number;
+  waiting: number;
+  p50_ms: number;
+  p95_ms: number;
+  wait_p95_ms: number;
+}
+
+export interface LoadParameters {
+  users: number;
+  requests_per_minute: number;
+  seconds: number;
+  warmup_seconds: number;
+  tokens: number;
+  output_tokens: number;
+  stream_share: number;
+  classes?: { class: string; weight: number }[];
 }

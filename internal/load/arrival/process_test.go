@@ -17,7 +17,7 @@ func profile(t *testing.T, stages string) Profile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := NewProfile(parsed, 1)
+	p, err := NewProfile(parsed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func drawnProfile(t *rapid.T) Profile {
 			To:   float64(rapid.IntRange(0, 200).Draw(t, "to")),
 		}
 	}), 1, 8).Draw(t, "stages")
-	p, err := NewProfile(stages, 1)
+	p, err := NewProfile(stages)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,10 +165,6 @@ func TestProfile(t *testing.T) {
 	if p.Length() != 20*time.Second || p.Most() != 100 {
 		t.Errorf("length %v, most %v", p.Length(), p.Most())
 	}
-	fast, err := NewProfile([]Stage{{10 * time.Second, 8}}, 5)
-	if err != nil || fast.Length() != 2*time.Second || fast.At(time.Second) != 4 {
-		t.Errorf("five times as fast: %v, %v at 1 s, %v", fast.Length(), fast.At(time.Second), err)
-	}
 	if _, ok := Constant(0).When(1); ok {
 		t.Error("a rate of 0 has an arrival")
 	}
@@ -188,11 +184,11 @@ func TestStageFaults(t *testing.T) {
 			t.Errorf("%q: error %v, want %q", in, err, want)
 		}
 	}
-	_, err := NewProfile([]Stage{{-1, math.NaN()}, {2000 * time.Hour, 1}}, 0)
-	if err == nil || strings.Count(err.Error(), "\n") != 3 {
-		t.Errorf("error %v, want four faults", err)
+	_, err := NewProfile([]Stage{{-1, math.NaN()}, {2000 * time.Hour, 1}})
+	if err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("error %v, want three faults", err)
 	}
-	if _, err := NewProfile(make([]Stage, maxStages+1), 1); err == nil {
+	if _, err := NewProfile(make([]Stage, maxStages+1)); err == nil {
 		t.Error("stages are not bounded")
 	}
 }

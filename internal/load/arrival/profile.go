@@ -54,9 +54,8 @@ type line struct {
 	area     float64       // before it
 }
 
-// NewProfile makes a profile of stages that pass speed times as fast; the levels
-// stay as they are. All faults are told.
-func NewProfile(stages []Stage, speed float64) (Profile, error) {
+// NewProfile makes a profile of stages. All faults are told.
+func NewProfile(stages []Stage) (Profile, error) {
 	var faults []error
 	if len(stages) > maxStages {
 		faults = append(faults, fmt.Errorf("%d stages, at most %d", len(stages), maxStages))
@@ -69,19 +68,16 @@ func NewProfile(stages []Stage, speed float64) (Profile, error) {
 			faults = append(faults, fmt.Errorf("stage %d goes to %v: it is not between 0 and a million", i+1, s.To))
 		}
 	}
-	if !(speed > 0) {
-		faults = append(faults, fmt.Errorf("speed %v is not above 0", speed))
-	}
 	if len(faults) > 0 {
 		return Profile{}, errors.Join(faults...)
 	}
 	p := Profile{}
 	at, area := time.Duration(0), 0.
 	for _, s := range stages {
-		if over := time.Duration(float64(s.Over) / speed); over > 0 {
-			p.lines = append(p.lines, line{at: at, from: p.last, to: s.To, over: over, area: area})
-			at += over
-			area += (p.last + s.To) / 2 * over.Seconds()
+		if s.Over > 0 {
+			p.lines = append(p.lines, line{at: at, from: p.last, to: s.To, over: s.Over, area: area})
+			at += s.Over
+			area += (p.last + s.To) / 2 * s.Over.Seconds()
 		}
 		p.last = s.To
 	}

@@ -132,6 +132,12 @@ func TestSeries(t *testing.T) {
 	if !near(p.P50, 5000, 0.001) || !near(p.Wait, 3000, 0.001) || p.Answered != 1 || p.Errors != 1 || p.Tokens != 9 || p.InFlight != 2 {
 		t.Errorf("%+v", p)
 	}
+	if last := s.Last(at(7 * time.Second)); last != p {
+		t.Errorf("the last that is over: %+v", last)
+	}
+	if fresh := NewSeries(begun, time.Minute); fresh.Last(at(0)) != (Point{}) {
+		t.Error("something happened in no time")
+	}
 	if s.Every() != 2*time.Second {
 		t.Error("another interval")
 	}

@@ -76,6 +76,15 @@ func (s *Series) Points(now time.Time) []Point {
 	return append(append(make([]Point, 0, len(s.points)+1), s.points...), s.closed())
 }
 
+// Last is the last interval that is over, the open one if none is.
+func (s *Series) Last(now time.Time) Point {
+	s.advance(now)
+	if n := len(s.points); n > 0 {
+		return s.points[n-1]
+	}
+	return s.closed()
+}
+
 // advance closes the intervals that are over.
 func (s *Series) advance(now time.Time) {
 	at := min(int(now.Sub(s.begun)/s.every), maxPoints-1)

@@ -12,11 +12,12 @@ import (
 	"github.com/millrace/millrace/internal/load"
 )
 
-// columns are the header of the CSV; times named _ms are in milliseconds from
-// intended_at, and empty where there was none.
+// columns are the header of the CSV. Times named _ms are in milliseconds from
+// intended_s, and empty where there was none. All passed speed times as fast as
+// the machine's, but intended_at, which is by its clock.
 var columns = []string{
 	"target", "user", "loop", "session", "turn", "path", "class", "stream", "task", "warm_up",
-	"intended_at", "intended_s", "late_ms", "first_byte_ms", "latency_ms", "wait_ms", "attempts",
+	"speed", "intended_at", "intended_s", "late_ms", "first_byte_ms", "latency_ms", "wait_ms", "attempts",
 	"outcome", "status", "prompt_tokens", "completion_tokens", "cost",
 }
 
@@ -48,7 +49,7 @@ func (c *CSV) Add(r load.Record) {
 	c.line = append(
 		c.line[:0], r.Target, r.User, strconv.Itoa(r.Loop), strconv.Itoa(r.Session), strconv.Itoa(r.Turn), r.Path, r.Class,
 		strconv.FormatBool(r.Stream), strconv.FormatBool(r.Task), strconv.FormatBool(r.WarmUp),
-		r.Intended.UTC().Format("2006-01-02T15:04:05.000000Z"), strconv.FormatFloat(r.Intended.Sub(r.Begun).Seconds(), 'f', 6, 64),
+		strconv.FormatFloat(r.Speed, 'g', -1, 64), r.Intended.UTC().Format("2006-01-02T15:04:05.000000Z"), strconv.FormatFloat(r.At.Seconds(), 'f', 6, 64),
 		millis(r.Late), millis(r.FirstByte), millis(r.Latency), millis(r.Wait), strconv.Itoa(r.Attempts),
 		r.Outcome, r.Status, decimal(r.Prompt), decimal(r.Completion), decimal(r.Cost),
 	)

@@ -101,8 +101,13 @@ func (p *page) head() {
 	if r.Interrupted {
 		p.put(`<p class="warn">The run was interrupted: this is the report so far.</p>` + "\n")
 	}
-	if r.Speed != 1 && r.Speed != 0 {
-		p.put(`<p class="warn">Time was compressed: users paused and arrived %s times as fast as their parameters say. Times below are as measured.</p>`+"\n", round(r.Speed))
+	if words := compressed(r); words != "" {
+		p.put(`<p class="warn">%s</p>`+"\n", words)
+	}
+	for i := range p.targets {
+		for _, words := range p.targets[i].Caveats {
+			p.put(`<p class="warn"><strong>%s, not comparable:</strong> %s</p>`+"\n", p.targets[i].Target, words)
+		}
 	}
 	p.put(`<nav aria-label="Sections"><ul>`)
 	for _, s := range p.sections() {
@@ -127,7 +132,7 @@ func (p *page) facts() string {
 		words = append(words, "begun "+r.Begun.UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
 	for i := range p.targets {
-		words = append(words, "measured for "+(time.Duration(p.targets[i].Seconds*1000)*time.Millisecond).String())
+		words = append(words, "measured for "+(time.Duration(p.targets[i].Seconds*10)*100*time.Millisecond).String())
 		break
 	}
 	return strings.Join(append(words, "seed "+strconv.FormatUint(r.Seed, 10)), " · ")
@@ -176,6 +181,9 @@ func (p *page) card(i int) {
 		p.fact("arrivals not sent", decimal(x.Unsent), "bad")
 	}
 	p.fact("the load's own CPU", fmt.Sprintf("%.0f %%", 100*x.Generator.CPUShare), "")
+	if x.Generator.PeakBytes > 0 {
+		p.fact("the load's own memory", fmt.Sprintf("%.0f MB", float64(x.Generator.PeakBytes)/1e6), "")
+	}
 	p.put("</dl></div>\n")
 }
 

@@ -120,7 +120,7 @@ func lead(note string) string {
 
 func (p *page) curve(c *curve, end, top float64) {
 	var path strings.Builder
-	single := ""
+	var single strings.Builder
 	down := false
 	for i, at := range c.points {
 		if math.IsNaN(at.y) {
@@ -131,7 +131,7 @@ func (p *page) curve(c *curve, end, top float64) {
 		if !down {
 			alone := i+1 == len(c.points) || math.IsNaN(c.points[i+1].y)
 			if alone {
-				single += "M" + x + " " + y + "h0"
+				single.WriteString("M" + x + " " + y + "h0")
 			}
 			path.WriteString("M" + x + " " + y)
 			down = true
@@ -142,8 +142,8 @@ func (p *page) curve(c *curve, end, top float64) {
 	if path.Len() > 0 {
 		p.put(`<path class="l %s" d="%s"/>`, c.style(), path.String())
 	}
-	if single != "" {
-		p.put(`<path class="l dot %s" d="%s"/>`, c.style(), single)
+	if single.Len() > 0 {
+		p.put(`<path class="l dot %s" d="%s"/>`, c.style(), single.String())
 	}
 }
 
@@ -164,9 +164,9 @@ func (p *page) legend(curves []curve) {
 }
 
 // describe is the plot in words.
-func (d *plot) describe() string {
+func (p *plot) describe() string {
 	var parts []string
-	for _, c := range d.curves {
+	for _, c := range p.curves {
 		least, most, sum, n := math.Inf(1), 0., 0., 0
 		for _, at := range c.points {
 			if !math.IsNaN(at.y) {
@@ -177,9 +177,9 @@ func (d *plot) describe() string {
 			parts = append(parts, c.name+": no values")
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("%s: from %s to %s, %s on average", c.name, d.y(least), d.y(most), d.y(sum/float64(n))))
+		parts = append(parts, fmt.Sprintf("%s: from %s to %s, %s on average", c.name, p.y(least), p.y(most), p.y(sum/float64(n))))
 	}
-	return "Plot. " + d.title + ". " + strings.Join(parts, "; ")
+	return "Plot. " + p.title + ". " + strings.Join(parts, "; ")
 }
 
 // coordinate writes a number with at most one digit behind the point.

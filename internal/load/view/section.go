@@ -234,7 +234,7 @@ func (p *page) statuses() {
 	t.count("we hung up", func(x *load.Result) int64 { return x.Disconnected })
 	t.count("we stalled", func(x *load.Result) int64 { return x.Stalled })
 	t.count("unfinished at the end", func(x *load.Result) int64 { return x.Unfinished })
-	t.count("not sent, too many in flight", func(x *load.Result) int64 { return x.Unsent })
+	t.count("not sent", func(x *load.Result) int64 { return x.Unsent })
 	t.count("in the warm-up, counted nowhere else", func(x *load.Result) int64 { return x.WarmUp })
 	head := []string{"outcome"}
 	for i := range t.targets {

@@ -22,7 +22,15 @@ func WriteText(w io.Writer, r *load.Report) error {
 	t.service()
 	t.judges()
 	t.generator()
+	if words := compressed(r); words != "" {
+		fmt.Fprintln(&t.out, words)
+	}
 	t.write()
+	for i := range r.Targets {
+		for _, words := range r.Targets[i].Caveats {
+			fmt.Fprintf(&t.out, "%s, not comparable: %s\n", r.Targets[i].Target, words)
+		}
+	}
 	for _, x := range r.Targets {
 		for _, label := range slices.Sorted(maps.Keys(x.Samples)) {
 			fmt.Fprintf(&t.out, "%s, first %s: %s\n", x.Target, label, strings.Join(strings.Fields(x.Samples[label]), " "))
@@ -33,6 +41,14 @@ func WriteText(w io.Writer, r *load.Report) error {
 	}
 	_, err := io.WriteString(w, printable(t.out.String()))
 	return err
+}
+
+// compressed says that time was; nothing where it was not.
+func compressed(r *load.Report) string {
+	if r.Speed == 1 || r.Speed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Time was compressed: it passed %s times as fast as the machine's. All times and rates are in that time.", round(r.Speed))
 }
 
 // table collects rows of one label and one cell for each target.
@@ -91,7 +107,7 @@ func (t *table) counts() {
 	t.count("we hung up", func(x *load.Result) int64 { return x.Disconnected })
 	t.count("we stalled", func(x *load.Result) int64 { return x.Stalled })
 	t.count("unfinished at the end", func(x *load.Result) int64 { return x.Unfinished })
-	t.count("not sent, too many in flight", func(x *load.Result) int64 { return x.Unsent })
+	t.count("not sent", func(x *load.Result) int64 { return x.Unsent })
 	t.count("in the warm-up", func(x *load.Result) int64 { return x.WarmUp })
 }
 
@@ -199,6 +215,12 @@ func limits(targets []load.Result) []string {
 
 func (t *table) generator() {
 	t.all("generator: CPU of one core", func(x *load.Result) string { return fmt.Sprintf("%.0f %%", 100*x.Generator.CPUShare) })
+	t.some("generator: most memory", func(x *load.Result) string {
+		if x.Generator.PeakBytes == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%.0f MB", float64(x.Generator.PeakBytes)/1e6)
+	})
 	t.all("generator: most behind", func(x *load.Result) string { return ms(x.Generator.BehindMS) })
 }
 

@@ -281,7 +281,7 @@ func record(i int) load.Record {
 	begun := time.Unix(1_700_000_000, 0)
 	return load.Record{
 		Target: "gate,way", User: fmt.Sprint("user-", i), Loop: 1, Session: 2, Turn: 3, Path: "/chat", Class: "=1+1", Stream: true, Task: true,
-		Begun: begun, Intended: begun.Add(time.Duration(i) * 1500 * time.Microsecond), Late: 250 * time.Microsecond, FirstByte: -1,
+		Speed: 1.5, At: time.Duration(i) * 1500 * time.Microsecond, Intended: begun.Add(time.Duration(i) * time.Millisecond), Late: 250 * time.Microsecond, FirstByte: -1,
 		Latency: 2 * time.Second, Wait: time.Duration(i) * time.Millisecond, Attempts: 2, Outcome: "error", Status: "cut", Prompt: 5, Completion: 6, Cost: 11,
 	}
 }
@@ -312,6 +312,9 @@ func TestI4CSVRoundTrip(t *testing.T) {
 		offset, _ := strconv.ParseFloat(cell["intended_s"], 64)
 		if math.Abs(offset-0.0015*float64(i)) > 1e-9 {
 			t.Fatalf("row %d: offset %v", i, offset)
+		}
+		if cell["speed"] != "1.5" {
+			t.Fatalf("row %d: speed %s", i, cell["speed"])
 		}
 		got := fmt.Sprint(cell["target"], cell["user"], cell["class"], cell["late_ms"], cell["first_byte_ms"], cell["latency_ms"], cell["wait_ms"], cell["outcome"], cell["status"], cell["cost"])
 		if w := fmt.Sprint("gate,way", want.User, "'=1+1", "0.250", "", "2000.000", fmt.Sprintf("%d.000", i), "error", "cut", 11); got != w {

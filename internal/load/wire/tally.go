@@ -140,8 +140,10 @@ func skipLine(r *bufio.Reader) error {
 	}
 }
 
+// Kind is what a line of a stream is.
 type Kind uint8
 
+// The kinds.
 const (
 	None  Kind = iota // a comment, a blank line, a field without meaning here
 	Chunk             // a piece of the answer
@@ -190,6 +192,7 @@ func giveBuffer(b *bytes.Buffer) {
 	}
 }
 
+// TakeReader returns a pooled reader of r, to be given back by GiveReader.
 func TakeReader(r io.Reader) *bufio.Reader {
 	if b, ok := readers.Get().(*bufio.Reader); ok {
 		b.Reset(r)
@@ -198,6 +201,7 @@ func TakeReader(r io.Reader) *bufio.Reader {
 	return bufio.NewReaderSize(r, LineSize)
 }
 
+// GiveReader gives a reader back, which must not be used again.
 func GiveReader(b *bufio.Reader) {
 	b.Reset(nil)
 	readers.Put(b)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -100,7 +101,7 @@ func TestValidID(t *testing.T) {
 
 func TestI2BoundedAnswers(t *testing.T) {
 	var tally Tally
-	if err := tally.ReadJSON(io.LimitReader(endless{}, MaxJSON+10)); err != ErrTooLarge {
+	if err := tally.ReadJSON(io.LimitReader(endless{}, MaxJSON+10)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("error %v", err)
 	}
 	tally = Tally{}

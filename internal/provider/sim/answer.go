@@ -86,7 +86,7 @@ func (p *Provider) time(a *answer, r *request, rng *rand.Rand, prompt int64, loa
 		a.exact = true
 		return
 	}
-	slow := p.script.factor(FaultLatency) / t.Speed
+	slow := p.script.factor(FaultLatency) / (t.Speed * p.options.Speed)
 	if t.Total > 0 {
 		total := float64(t.Total) * slow * math.Exp(t.Sigma*rng.NormFloat64()-t.Sigma*t.Sigma/2)
 		a.exact = true

@@ -42,7 +42,7 @@ type limit struct {
 // what happened. All of it is behind one lock, held for about a microsecond.
 type books struct {
 	mu       sync.Mutex
-	origin   time.Time // time 0 of every window
+	clock    clock // its origin is time 0 of every window
 	meter    meter
 	profile  profile
 	seats    int
@@ -85,7 +85,7 @@ type levels struct{ requests, tokens level }
 
 func newBooks(o Options, p profile, m meter) *books {
 	b := &books{
-		origin: time.Now(), meter: m, profile: p, seats: o.Limits.Seats, queueCap: o.Queue,
+		clock: newClock(o.Speed), meter: m, profile: p, seats: o.Limits.Seats, queueCap: o.Queue,
 		ramp: newRamp(o.Ramp),
 	}
 	day := Shape{Kind: WindowBucket, Burst: 24 * time.Hour}
@@ -95,7 +95,7 @@ func newBooks(o Options, p profile, m meter) *books {
 	b.limit(dimOutput, o.Limits.Output, time.Minute, p.tokens)
 	b.limit(dimDayRequests, o.Limits.DayRequests, 24*time.Hour, day)
 	b.limit(dimDayTokens, o.Limits.DayTokens, 24*time.Hour, day)
-	b.tally = newTally(b.origin)
+	b.tally = newTally()
 	return b
 }
 
@@ -105,7 +105,7 @@ func (b *books) limit(d dimension, n int64, span time.Duration, s Shape) {
 	}
 	b.limits = append(b.limits, &limit{
 		dim: d, configured: n, current: n, span: span, shape: s,
-		windows:  newWindows(s, n, span, b.origin.UnixNano()),
+		windows:  newWindows(s, n, span, b.clock.origin.UnixNano()),
 		admitted: ledger{span: int64(span)},
 	})
 }
@@ -127,7 +127,7 @@ func (b *books) scale(factor float64) {
 	}
 }
 
-func (b *books) now() int64 { return int64(time.Since(b.origin)) }
+func (b *books) now() int64 { return int64(b.clock.now()) }
 
 // admit charges c to every limit or to none. A ticket must be given back by
 // finish; if it has a ready channel, the caller waits for it first.

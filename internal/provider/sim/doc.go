@@ -38,6 +38,11 @@
 // long until nothing charged weighs any more; x-ratelimit-remaining of a
 // bucket of 6 s is thus at most a tenth of the limit.
 //
+// A Speed above 1 makes all of this time pass so many times as fast: a minute
+// of a window takes 60/Speed seconds. Only what a client is told is in its own
+// time: waits (Retry-After, reset, the words of a 429), rounded up, and in
+// x-ratelimit-limit what a minute of its own brings, Speed times the limit.
+//
 // A prompt has one token per 4.1 bytes, up to 10 % off by the text's hash, and
 // 4 per message. The prose of an answer is a slice of a text written once;
 // JSON for a response_format, a prompt that asks for feedback as JSON, and the
@@ -57,6 +62,8 @@
 //	I5  The statistics equal the log: requests = accepted + throttled + refused
 //	    for other reasons; accepted + carried = answered + aborted + faulted +
 //	    in_flight + waiting.
+//	I6  At a speed of K all of it happens K times as fast, and is otherwise the
+//	    same: windows, latencies, fault scripts, books.
 //
 // # Concurrency
 //

@@ -168,7 +168,8 @@ func NamedFault(name string) (Fault, bool) {
 // script is the fault rules in force.
 type script struct {
 	mu    sync.Mutex
-	since time.Time
+	clock clock
+	since time.Duration // by the clock
 	rules []scripted
 }
 
@@ -177,8 +178,8 @@ type scripted struct {
 	seen, fired int64
 }
 
-func newScript(faults []Fault) *script {
-	s := &script{}
+func newScript(faults []Fault, c clock) *script {
+	s := &script{clock: c}
 	s.set(faults)
 	return s
 }
@@ -190,7 +191,7 @@ func (s *script) set(faults []Fault) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.since, s.rules = time.Now(), rules
+	s.since, s.rules = s.clock.now(), rules
 }
 
 // pick is the fault for one request: what the client asked for, else the
@@ -209,7 +210,7 @@ func (s *script) pick(h http.Header, model string, rng *rand.Rand) (Fault, bool)
 	if len(s.rules) == 0 {
 		return Fault{}, false
 	}
-	elapsed := time.Since(s.since)
+	elapsed := s.clock.now() - s.since
 	for i := range s.rules {
 		if s.rules[i].fires(elapsed, model, rng) {
 			return s.rules[i].Fault, true
@@ -243,7 +244,7 @@ func (s *script) factor(kind string) float64 {
 	defer s.mu.Unlock()
 	product := 1.0
 	for _, r := range s.rules {
-		if r.Kind == kind && r.during(time.Since(s.since)) {
+		if r.Kind == kind && r.during(s.clock.now()-s.since) {
 			product *= r.Factor
 		}
 	}

@@ -193,9 +193,9 @@ func TestOptionErrors(t *testing.T) {
 	t.Parallel()
 	_, err := New(Options{
 		Profile: "x", Meter: "y", Window: "z", Limits: Limits{Requests: -1, Tokens: maxLimit + 1}, Slice: time.Hour,
-		Latency: Latency{Speed: -1}, Output: -1, Faults: []Fault{{Kind: "w"}},
+		Latency: Latency{Speed: -1}, Output: -1, Speed: maxSpeed + 1, Faults: []Fault{{Kind: "w"}},
 	})
-	for _, want := range []string{"profile", "meter", "window", "negative", "exceed", "slice", "speed", "output", "fault 0"} {
+	for _, want := range []string{"profile", "meter", "window", "negative", "exceed", "slice", "sigma and speed", "speed 10001", "output", "fault 0"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no word of %s in: %v", want, err)
 		}

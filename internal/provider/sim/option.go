@@ -35,16 +35,17 @@ type Latency struct {
 	FirstP95   time.Duration // 0: three times First
 	InputToken time.Duration // added per input token; 0: 300 µs
 	Token      time.Duration // between tokens, +-15 %; 0: 15 ms
-	Speed      float64       // divides every time above; 0: 1
+	Speed      float64       // divides every time above, and nothing else; 0: 1
 	Instant    bool          // no waiting at all
 }
 
 // Options describes a simulated provider. The zero value is an unlimited
 // "openai" with the default latency.
 type Options struct {
-	Profile        string // "": "openai"; see Profiles
-	Meter          string // "": the profile's; see Meters
-	Seed           uint64 // of everything random
+	Profile        string  // "": "openai"; see Profiles
+	Meter          string  // "": the profile's; see Meters
+	Seed           uint64  // of everything random
+	Speed          float64 // how many times as fast as the machine's all of its time passes; 0: 1
 	Limits         Limits
 	Window         string        // kind of every minute window; "": the profile's; see Windows
 	Slice          time.Duration // 0: the profile's, else 10 s
@@ -93,6 +94,9 @@ func (o Options) validate() error {
 	if min(t.Total, t.First, t.FirstP95, t.InputToken, t.Token, o.Slice, o.Burst) < 0 || t.Sigma < 0 || t.Speed < 0 {
 		wrong("times, sigma and speed must not be negative")
 	}
+	if !(o.Speed >= 0 && o.Speed <= maxSpeed) {
+		wrong("speed %v is not between 0 and %d", o.Speed, maxSpeed)
+	}
 	if o.Slice > time.Minute {
 		wrong("slice %v is longer than the minute it divides", o.Slice)
 	}
@@ -101,6 +105,10 @@ func (o Options) validate() error {
 	}
 	return errors.Join(append(errs, o.faultErrors()...)...)
 }
+
+// maxSpeed bounds the speed: beyond it the millisecond by which a timer is late
+// would be longer than the answers it times.
+const maxSpeed = 10_000
 
 // maxLimit keeps products of limits and times within reach of exact integers.
 const maxLimit = 1 << 40
@@ -127,7 +135,9 @@ func (o Options) withDefaults() (Options, profile, meter) {
 	m, _ := meterNamed(o.Meter)
 	p.requests, p.tokens = o.shape(p.requests), o.shape(p.tokens)
 	p.countThrottled = p.countThrottled && !o.FreeThrottled
-	orInt(&o.Output, 0)
+	if o.Speed == 0 {
+		o.Speed = 1
+	}
 	orInt(&o.Dimensions, defaultDimensions)
 	orInt(&o.Context, p.context)
 	orInt(&o.Queue, p.queue)

@@ -41,8 +41,9 @@ func New(o Options) (*Provider, error) {
 	if err := checkSlices(o, prof); err != nil {
 		return nil, err
 	}
+	b := newBooks(o, prof, m)
 	p := &Provider{
-		options: o, profile: prof, books: newBooks(o, prof, m), script: newScript(o.Faults),
+		options: o, profile: prof, books: b, script: newScript(o.Faults, b.clock),
 		corpus: newCorpus(o.Seed), created: time.Now().Unix(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}

@@ -53,7 +53,7 @@ func (p *Provider) refuseLimit(d *denial, model string) refusal {
 		return r
 	}
 	r.message = "Rate limit reached for " + where + fmt.Sprintf("Used %d, Requested %d. Please try again in %s. "+
-		"Visit https://platform.openai.com/account/rate-limits to learn more.", d.used, d.requested, goDuration(d.wait))
+		"Visit https://platform.openai.com/account/rate-limits to learn more.", d.used, d.requested, goDuration(p.books.clock.real(d.wait)))
 	return r
 }
 
@@ -168,7 +168,7 @@ func appendNullable(b []byte, s string) []byte {
 func (p *Provider) writeError(w http.ResponseWriter, r refusal) {
 	h := w.Header()
 	if r.wait > 0 && !p.options.HideRetryAfter {
-		setRetryAfter(h, r.wait)
+		setRetryAfter(h, p.books.clock.real(r.wait))
 	}
 	body := p.errorBody(r)
 	h["Content-Type"] = []string{"application/json"}
@@ -190,8 +190,8 @@ func (p *Provider) setLimits(h http.Header, l levels) {
 		return
 	}
 	all := p.profile.style == styleOpenAI
-	setLevel(h, &requestHeaders, l.requests, all)
-	setLevel(h, &tokenHeaders, l.tokens, all)
+	p.setLevel(h, &requestHeaders, l.requests, all)
+	p.setLevel(h, &tokenHeaders, l.tokens, all)
 }
 
 type levelHeaders struct{ limit, remaining, reset string }
@@ -205,7 +205,7 @@ var (
 	}
 )
 
-func setLevel(h http.Header, names *levelHeaders, l level, all bool) {
+func (p *Provider) setLevel(h http.Header, names *levelHeaders, l level, all bool) {
 	if !l.known {
 		return
 	}
@@ -213,8 +213,8 @@ func setLevel(h http.Header, names *levelHeaders, l level, all bool) {
 	if !all {
 		return
 	}
-	h[names.limit] = []string{strconv.FormatInt(l.limit, 10)}
-	h[names.reset] = []string{goDuration(l.reset)}
+	h[names.limit] = []string{strconv.FormatInt(p.books.clock.perReal(l.limit), 10)}
+	h[names.reset] = []string{goDuration(p.books.clock.real(l.reset))}
 }
 
 // goDuration is a duration as OpenAI writes it, rounded up to milliseconds.

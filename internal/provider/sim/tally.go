@@ -28,8 +28,7 @@ const maxMinutes = 24 * 60
 
 // tally counts what happened since the reset. It is guarded by the books.
 type tally struct {
-	since        time.Time
-	zero         int64 // of since, on the books' clock
+	zero         int64 // when it began, on the books' clock
 	first        int64 // first request since then, -1 when there was none
 	carried      int   // in progress at the reset
 	requests     int64
@@ -49,8 +48,8 @@ type tally struct {
 	mostInFlight int
 }
 
-func newTally(since time.Time) tally {
-	return tally{since: since, first: -1, statuses: map[int]int64{}, faults: map[string]int64{}}
+func newTally() tally {
+	return tally{first: -1, statuses: map[int]int64{}, faults: map[string]int64{}}
 }
 
 func (t *tally) begin(now int64) {
@@ -90,6 +89,7 @@ func (t *tally) end(e ending) {
 type Stats struct {
 	Profile   string           `json:"profile"`
 	Meter     string           `json:"meter"`
+	Speed     float64          `json:"speed"` // how many times as fast as that of the machine the time below passed
 	Elapsed   Duration         `json:"elapsed"`
 	Requests  int64            `json:"requests"`  // that reached a model route
 	Accepted  int64            `json:"accepted"`  // admitted by every limit
@@ -138,7 +138,7 @@ func (b *books) stats() Stats {
 	defer b.mu.Unlock()
 	now, t := b.now(), &b.tally
 	s := Stats{
-		Profile: b.profile.name, Meter: b.meter.name, Elapsed: Duration(now - t.zero),
+		Profile: b.profile.name, Meter: b.meter.name, Speed: b.clock.speed, Elapsed: Duration(now - t.zero),
 		Requests: t.requests, Accepted: t.accepted, Answered: t.outcomes[answered],
 		Aborted: t.outcomes[aborted], Faulted: t.outcomes[faulted], FirstSecond: t.early,
 		PerMinute: append([]int64{}, t.minutes...), InFlight: b.inFlight, Waiting: len(b.waiting),
@@ -188,13 +188,13 @@ func (b *books) reset(fresh bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	b.tally = newTally(time.Now())
+	b.tally = newTally()
 	b.tally.zero, b.tally.carried, b.tally.mostInFlight = now, b.inFlight+len(b.waiting), b.inFlight
 	for _, l := range b.limits {
 		l.charged, l.worst, l.worstRatio = 0, 0, 0
 		l.admitted = ledger{span: int64(l.span)}
 		if fresh {
-			l.windows = newWindows(l.shape, l.current, l.span, b.origin.UnixNano())
+			l.windows = newWindows(l.shape, l.current, l.span, b.clock.origin.UnixNano())
 		}
 	}
 	if fresh {

@@ -25,5 +25,6 @@
 //
 // # Not here
 //
-// Anything that must survive a restart, and searching by more than the id.
+// Anything that must survive a restart, and searching by more than the id or the
+// tenant.
 package ring

@@ -92,6 +92,20 @@ func (r *Ring) Recent(n int) []event.Record {
 	return out
 }
 
+// RecentOf returns at most n records of a tenant, latest first. It looks through
+// all of them if it must.
+func (r *Ring) RecentOf(tenant string, n int) []event.Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]event.Record, 0, min(max(n, 0), r.records.len()))
+	for number := r.records.pushed; number > r.records.first() && len(out) < n; number-- {
+		if rec := r.records.at(number - 1); rec.Key.Tenant == tenant {
+			out = append(out, *rec)
+		}
+	}
+	return out
+}
+
 // Len is how many records are held.
 func (r *Ring) Len() int {
 	r.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millrace/millrace/internal/event"
+	"github.com/millrace/millrace/internal/flow"
 )
 
 func TestI1I2AgainstSlice(t *testing.T) {
@@ -24,7 +25,7 @@ func TestI1I2AgainstSlice(t *testing.T) {
 				attempts = append(attempts, event.Attempt{Request: id, Number: i})
 				r.Attempt(&attempts[len(attempts)-1])
 			} else {
-				records = append(records, event.Record{ID: id, Status: i})
+				records = append(records, event.Record{ID: id, Status: i, Key: flow.Key{Tenant: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "tenant")}})
 				r.Record(&records[len(records)-1])
 			}
 			compare(t, r, records[max(len(records)-size, 0):], attempts[max(len(attempts)-size, 0):])
@@ -41,6 +42,13 @@ func compare(t *rapid.T, r *Ring, records []event.Record, attempts []event.Attem
 	}
 	if got := r.Recent(2); !slices.Equal(got, want[:min(2, len(want))]) {
 		t.Fatalf("latest two are %v", got)
+	}
+	of := slices.DeleteFunc(slices.Clone(want), func(rec event.Record) bool { return rec.Key.Tenant != "a" })
+	if got := r.RecentOf("a", 2); !slices.Equal(got, of[:min(2, len(of))]) {
+		t.Fatalf("latest two of a are %v", got)
+	}
+	if got := r.RecentOf("a", 1000); !slices.Equal(got, of) {
+		t.Fatalf("all of a are %v", got)
 	}
 	ids := map[string]bool{}
 	for i := range 8 {
@@ -74,7 +82,7 @@ func TestI3CopiesAreHandedOut(t *testing.T) {
 
 func TestEmpty(t *testing.T) {
 	r := New(Options{Size: -1})
-	if _, ok := r.Get(""); ok || r.Len() != 0 || len(r.Recent(-1)) != 0 || len(r.Attempts("")) != 0 {
+	if _, ok := r.Get(""); ok || r.Len() != 0 || len(r.Recent(-1)) != 0 || len(r.RecentOf("", -1)) != 0 || len(r.Attempts("")) != 0 {
 		t.Error("an empty ring holds something")
 	}
 	if r.records.limit != 1024 {

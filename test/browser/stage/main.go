@@ -60,11 +60,11 @@ func run(locked, still, hostile bool) error {
 	}
 	defer p.close()
 	c, err := console.New(console.Options{Version: "0.0.0-stage"}, console.Deps{
-		Snapshot: p.snapshot, Settings: p.settings, Requests: p.ring, Meter: p.meter, Shadow: p.shadow, Keys: keys(locked),
+		Snapshot: p.admission.Snapshot, Settings: p.settings, Requests: p.ring, Meter: p.meter, Shadow: p.shadow, Keys: keys(locked),
 		Tasks: func() console.Tasks { return console.Tasks{Waiting: 2, Running: 1} },
-		Reset: func(name string) bool { return p.set(name, false) },
-		Trip:  func(name string) bool { return p.set(name, true) },
-		Log:   slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		Trip:  p.admission.Trip, Reset: p.admission.ResetUpstream, Flows: p.admission.AppendFlows, Control: p.admission,
+		Plan: p.plan, Load: &p.run,
+		Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
 	})
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/admission"
-	"github.com/millrace/millrace/internal/breaker"
 	"github.com/millrace/millrace/internal/console"
 	"github.com/millrace/millrace/internal/event"
 	"github.com/millrace/millrace/internal/flow"
@@ -38,10 +37,9 @@ type play struct {
 	hostile   bool
 	random    *rand.Rand // of the goroutine that acts
 	serial    int
-
-	mu      sync.Mutex
-	tripped map[string]bool
-	since   time.Time
+	options   admission.Options
+	run       acted
+	plans     sync.Map // rows by question
 }
 
 func newPlay(hostile bool) (*play, error) {
@@ -70,8 +68,10 @@ func newPlay(hostile bool) (*play, error) {
 	}
 	p := &play{
 		admission: c, shadow: shadow, meter: console.NewMeter(), ring: ring.New(ring.Options{}), hostile: hostile,
-		random:  rand.New(rand.NewPCG(1, 2)),
-		tripped: map[string]bool{fallback(hostile): true}, since: time.Now().Add(-23 * time.Second),
+		random: rand.New(rand.NewPCG(1, 2)), options: o,
+	}
+	if err := c.Trip(fallback(hostile)); err != nil {
+		return nil, err
 	}
 	p.sink = event.NewFanout(p.meter, p.shadow, p.ring)
 	p.past()
@@ -103,8 +103,12 @@ func (p *play) crowd() {
 		if i%4 == 3 {
 			class = flow.Analysis
 		}
+		user := p.user()
+		if i%8 == 0 {
+			user = p.loud()
+		}
 		_, _ = p.admission.Enter(admission.Ask{
-			Route: 0, Flow: flow.Key{Class: class, Tenant: "acme", User: p.user()},
+			Route: 0, Flow: flow.Key{Class: class, Tenant: "acme", User: user},
 			Size: llm.Size{TextBytes: 12_000, Messages: 2, MaxOutput: 1500}, Hold: time.Now().Add(time.Hour),
 		}) // who is refused is not in the crowd
 	}
@@ -117,6 +121,14 @@ func (p *play) crowd() {
 			t.Settle(admission.Result{Kind: llm.KindNone, Sent: true, Usage: llm.Usage{Input: 2000, Output: 180}})
 		}
 	}
+}
+
+// loud is one who asks more than others.
+func (p *play) loud() string {
+	if p.hostile {
+		return hostileUser
+	}
+	return "a-user-whose-name-is-as-long-as-that-of-a-service-account@acme.example"
 }
 
 func (p *play) user() string {
@@ -144,7 +156,7 @@ func (p *play) end(at time.Time) {
 		r.Key.Class = flow.Analysis
 	}
 	if wait > 0 {
-		r.Reason, r.Quoted, r.EtaP50, r.EtaP90 = flow.ReasonTokens, true, wait*3/4, wait*5/4
+		r.First, r.Reason, r.Quoted, r.Position, r.EtaP50, r.EtaP90 = flow.ReasonTurn, flow.ReasonTokens, true, 1+p.random.IntN(9), wait*3/4, wait*5/4
 	}
 	if p.hostile && p.serial%40 == 0 {
 		r.ID, r.Model, r.Key.User = hostileID, hostileModel, hostileUser
@@ -156,7 +168,7 @@ func (p *play) end(at time.Time) {
 func (p *play) tell(r *event.Record, wait, took time.Duration) {
 	try := event.Attempt{
 		Request: r.ID, Number: 1, Class: r.Key.Class, Upstream: r.Upstream, Model: "anthropic.claude-sonnet", Status: 200,
-		Started: r.Arrived.Add(wait), FirstByte: took / 3, Total: took, Estimated: r.Estimated, Used: r.Used,
+		Queued: wait, Reason: r.Reason, Started: r.Arrived.Add(wait), FirstByte: took / 3, Total: took, Estimated: r.Estimated, Used: r.Used,
 	}
 	switch {
 	case p.serial%61 == 0: // turned away
@@ -169,6 +181,7 @@ func (p *play) tell(r *event.Record, wait, took time.Duration) {
 		first.Upstream, first.Kind, first.Status, first.Total, first.FirstByte, first.Used = fallback(p.hostile), llm.KindOverload, 529, took/4, took/5, llm.Usage{}
 		p.sink.Attempt(&first)
 		r.Attempts, try.Number = 2, 2
+		try.Queued, try.Reason = 50*time.Millisecond, flow.ReasonSeats
 		try.Started, try.Total, try.FirstByte = try.Started.Add(took/4+50*time.Millisecond), took*3/4-50*time.Millisecond, took/4
 	}
 	p.sink.Attempt(&try)
@@ -187,32 +200,6 @@ func (p *play) act(ctx context.Context) {
 			p.end(now)
 		}
 	}
-}
-
-// snapshot is the real one, with the breakers that were tripped.
-func (p *play) snapshot() gate.Snapshot {
-	s := p.admission.Snapshot()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range s.Upstreams {
-		if u := &s.Upstreams[i]; p.tripped[u.Name] {
-			u.Breaker = breaker.Snapshot{State: breaker.Open, Since: p.since, NextProbe: time.Now().Add(37 * time.Second), Trips: 1, Run: 5}
-		}
-	}
-	return s
-}
-
-// set opens or closes a breaker.
-func (p *play) set(name string, trip bool) bool {
-	for _, u := range p.admission.Snapshot().Upstreams {
-		if u.Name == name {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.tripped[name], p.since = trip, time.Now()
-			return true
-		}
-	}
-	return false
 }
 
 func (p *play) settings() []console.Setting {

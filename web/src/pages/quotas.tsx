@@ -1,12 +1,10 @@
 import { signal } from "@preact/signals";
 import type { Limit, State, Upstream } from "../types";
-import { post } from "../api";
 import { count, dimension, moment, per } from "../format";
-import { Bar, Empty, Num, Pill, Span, Table } from "../parts";
+import { Bar, carryOut, Empty, Looker, Num, Pill, Span, Table, Told } from "../parts";
 import { session } from "../store";
 
 const asked = signal<{ upstream: string; what: "trip" | "reset" } | null>(null);
-const told = signal<{ upstream: string; text: string; bad: boolean } | null>(null);
 
 function Breaker({ upstream: u }: { upstream: Upstream }) {
   const b = u.breaker;
@@ -18,40 +16,36 @@ function Breaker({ upstream: u }: { upstream: Upstream }) {
         <span class="soft">
           {b.reason}
           {b.since && `, since ${moment(b.since)}`}
-          {b.state === "open" && b.next_probe_ms > 0 && <>, next try in <Span ms={b.next_probe_ms} /></>}
+          {b.by_hand ? ", until it is closed by hand" : b.state === "open" && b.next_probe_ms > 0 && <>, next try in <Span ms={b.next_probe_ms} /></>}
         </span>
       )}
     </>
   );
 }
 
-async function carryOut(upstream: string, what: "trip" | "reset"): Promise<void> {
+function sure(upstream: string, what: "trip" | "reset"): void {
   asked.value = null;
-  try {
-    await post(`upstreams/${encodeURIComponent(upstream)}/${what}`);
-    told.value = { upstream, text: what === "trip" ? "The breaker is open now." : "The breaker is closed now.", bad: false };
-  } catch (error) {
-    told.value = { upstream, text: error instanceof Error ? error.message : "That did not work.", bad: true };
-  }
+  void carryOut(`upstream ${upstream}`, `upstreams/${encodeURIComponent(upstream)}/${what}`, undefined, () =>
+    what === "trip" ? "The breaker is open now, until somebody closes it." : "The breaker is closed now.");
 }
 
 function Actions({ upstream: u }: { upstream: Upstream }) {
-  const can = session.value;
+  const offers = session.value?.offers;
   const wait = asked.value?.upstream === u.name ? asked.value.what : null;
-  if (!can?.trip && !can?.reset) return null;
+  if (!session.value?.acts || !offers || u.retired) return null;
   if (wait) {
     return (
       <div class="actions" role="group" aria-label={`Confirm for ${u.name}`}>
-        <span>{wait === "trip" ? "Send it nothing until the next try?" : "Send to it again at once?"}</span>
-        <button class="danger" ref={(b) => b?.focus()} onClick={() => void carryOut(u.name, wait)}>Yes, {wait === "trip" ? "open the breaker" : "close the breaker"}</button>
+        <span>{wait === "trip" ? "Send it nothing until somebody closes it?" : "Send to it again at once?"}</span>
+        <button class="danger" ref={(b) => b?.focus()} onClick={() => sure(u.name, wait)}>Yes, {wait === "trip" ? "open the breaker" : "close the breaker"}</button>
         <button onClick={() => (asked.value = null)}>No</button>
       </div>
     );
   }
   return (
     <div class="actions">
-      {can.trip && u.breaker.state === "closed" && <button onClick={() => (asked.value = { upstream: u.name, what: "trip" })}>Open breaker<span class="hidden"> of {u.name}</span></button>}
-      {can.reset && u.breaker.state !== "closed" && <button onClick={() => (asked.value = { upstream: u.name, what: "reset" })}>Close breaker<span class="hidden"> of {u.name}</span></button>}
+      {offers.trip && u.breaker.state === "closed" && <button onClick={() => (asked.value = { upstream: u.name, what: "trip" })}>Open breaker<span class="hidden"> of {u.name}</span></button>}
+      {offers.reset && u.breaker.state !== "closed" && <button onClick={() => (asked.value = { upstream: u.name, what: "reset" })}>Close breaker<span class="hidden"> of {u.name}</span></button>}
     </div>
   );
 }
@@ -75,6 +69,7 @@ function LimitRows({ limit: l }: { limit: Limit }) {
             <Num of={l.configured} /> configured
             {l.learned < l.configured && <strong>, <Num of={l.learned} /> learned</strong>}, {l.kind}
             {l.burst > 0 && `, at most ${count(l.burst)} at once`}
+            {l.shadow && <strong>, not enforced: <Num of={l.exceeded} /> sent without room</strong>}
           </span>
         </td>
       </tr>
@@ -95,7 +90,7 @@ function SeatRows({ upstream: u }: { upstream: Upstream }) {
       <tr>
         <td colSpan={5} class="under">
           {u.seats > 0 && <Bar whole={u.seats} parts={[{ kind: "used", size: u.in_use }]} />}
-          <span class="soft">{u.seats > 0 ? <><Num of={u.seats} /> configured</> : "no bound configured"}</span>
+          <span class="soft">{u.seats > 0 ? <><Num of={u.seats} /> configured</> : "no bound configured"}{u.seats_shadow && <strong>, not enforced: <Num of={u.seats_exceeded} /> sent without one</strong>}</span>
         </td>
       </tr>
     </>
@@ -103,7 +98,6 @@ function SeatRows({ upstream: u }: { upstream: Upstream }) {
 }
 
 function Card({ upstream: u }: { upstream: Upstream }) {
-  const word = told.value?.upstream === u.name ? told.value : null;
   return (
     <section class="card" aria-label={`Upstream ${u.name}`} data-upstream={u.name}>
       <div class="head">
@@ -111,7 +105,7 @@ function Card({ upstream: u }: { upstream: Upstream }) {
         <Breaker upstream={u} />
         <Actions upstream={u} />
       </div>
-      <p class="answer" role="status">{word && <span class={word.bad ? "wrong" : ""}>{word.text}</span>}</p>
+      <Told about={`upstream ${u.name}`} />
       {u.retired && <p class="soft">Removed from the configuration; it finishes what runs there.</p>}
       <Table label={`Quota of ${u.name}`} className="quota">
         <thead>
@@ -139,6 +133,7 @@ export function Quotas({ state }: { state: State }) {
   if (state.upstreams.length === 0) return <Empty>No upstream is configured.</Empty>;
   return (
     <>
+      <Looker what="open or close breakers" />
       <p class="soft">Used: counted by the provider within the span that ends now. Reserved: held for requests that run. All free in: the time until nothing counts any more, if nothing is sent.</p>
       {state.upstreams.map((u) => <Card key={u.name} upstream={u} />)}
     </>

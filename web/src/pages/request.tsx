@@ -5,20 +5,6 @@ import { moment, reason, span } from "../format";
 import { Empty, Num, Pill, Span, Table } from "../parts";
 import { Outcome } from "./requests";
 
-/** Why it waited, in a sentence or two. */
-function why(r: Story): string {
-  const parts: string[] = [];
-  if (r.queued_ms < 1) parts.push("It did not wait.");
-  else parts.push(`It waited ${span(r.queued_ms)}${r.reason ? ` for ${reason(r.reason)}` : ""}.`);
-  if (r.quoted && r.attempts > 0) {
-    const held = r.queued_ms <= r.eta_p90_ms;
-    parts.push(`On arrival ${span(r.eta_p50_ms)} was expected and at most ${span(r.eta_p90_ms)} promised for 9 in 10: ${held ? "kept" : "not kept"}.`);
-  }
-  if (r.cause) parts.push(`It was turned away: ${r.cause.replaceAll("_", " ")}.`);
-  if (r.attempts > 1) parts.push(`It took ${r.attempts} attempts.`);
-  return parts.join(" ");
-}
-
 interface Step {
   name: string;
   kind: "wait" | "run" | "fail" | "answer";
@@ -31,7 +17,7 @@ function steps(r: Story): Step[] {
   const all: Step[] = [];
   let free = 0;
   for (const t of r.tries ?? []) {
-    if (t.start_ms > free + 0.5) all.push({ name: "waits", kind: "wait", from: free, to: t.start_ms });
+    if (t.start_ms > free + 0.5) all.push({ name: t.reason ? `waits for ${reason(t.reason)}` : "waits", kind: "wait", from: free, to: t.start_ms });
     const ok = t.kind === "none";
     const first = t.first_byte_ms > 0 && t.first_byte_ms < t.total_ms;
     const begun = t.start_ms + (first ? t.first_byte_ms : t.total_ms);
@@ -39,7 +25,7 @@ function steps(r: Story): Step[] {
     if (first) all.push({ name: `${t.upstream}: ${ok ? "answers" : "fails"}`, kind: ok ? "answer" : "fail", from: begun, to: t.start_ms + t.total_ms });
     free = t.start_ms + t.total_ms;
   }
-  if (all.length === 0) all.push({ name: "waits", kind: "wait", from: 0, to: r.total_ms });
+  if (all.length === 0) all.push({ name: r.reason ? `waits for ${reason(r.reason)}` : "waits", kind: "wait", from: 0, to: r.total_ms });
   return all;
 }
 
@@ -61,6 +47,16 @@ function Timeline({ of: r }: { of: Story }) {
   );
 }
 
+function Sentences({ id, title, of: all }: { id: string; title: string; of: string[] | undefined }) {
+  if (!all || all.length === 0) return null;
+  return (
+    <>
+      <h2>{title}</h2>
+      <ul id={id} class="plain">{all.map((text) => <li key={text}>{text}</li>)}</ul>
+    </>
+  );
+}
+
 const tokens = (t: Tokens) => <><Num of={t.input} /> in, <Num of={t.output} /> out</>;
 
 export function Request({ id }: { id: string }) {
@@ -78,9 +74,20 @@ export function Request({ id }: { id: string }) {
     <>
       {back}
       <p class="head"><code>{r.id}</code> <Outcome of={r} /></p>
-      <p id="why">{why(r)}</p>
+      <p id="summary">{r.summary}</p>
+      <Sentences id="why" title="Why" of={r.why} />
       <h2>What happened when</h2>
       <Timeline of={r} />
+      {r.moments && (
+        <details class="meaning">
+          <summary>Moment by moment</summary>
+          <Table label="Moments">
+            <thead><tr><th scope="col" class="n">After</th><th scope="col">What</th></tr></thead>
+            <tbody>{r.moments.map((m, i) => <tr key={i}><td class="n"><Span ms={m.at_ms} /></td><td>{m.text}</td></tr>)}</tbody>
+          </Table>
+        </details>
+      )}
+      <Sentences id="help" title="What would have helped" of={r.help} />
       <h2>Attempts</h2>
       {r.tries ? (
         <Table label="Attempts">

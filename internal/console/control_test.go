@@ -1,0 +1,416 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millrace/millrace/internal/admission"
+	"github.com/millrace/millrace/internal/capacity"
+	"github.com/millrace/millrace/internal/console"
+	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/gate"
+	"github.com/millrace/millrace/internal/llm"
+	"github.com/millrace/millrace/internal/quota"
+)
+
+// note keeps what was done; false: there is no such thing.
+func (s *site) note(what, on string, known bool) error {
+	s.done = append(s.done, what+" "+on)
+	if !known {
+		return fmt.Errorf("%w: %s", gate.ErrUnknown, on)
+	}
+	return nil
+}
+
+func (s *site) Pause(c flow.Class) error  { return s.note("pause", string(c), c == flow.Chat) }
+func (s *site) Resume(c flow.Class) error { return s.note("resume", string(c), c == flow.Chat) }
+func (s *site) MoveUp(k flow.Key) error   { return s.note("move up", k.String(), k.User == "ann") }
+
+func (s *site) Evict(k flow.Key) (int, error) {
+	return 3, s.note("evict", k.String(), k.User == "ann")
+}
+
+func matches(pattern, text string) bool { return regexp.MustCompile(pattern).MatchString(text) }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(w, nil)) }
+
+func (s *site) flows(dst []gate.FlowState, most int) []gate.FlowState {
+	return append(dst, s.lines[:min(most, len(s.lines))]...)
+}
+
+// runs is a Loader.
+type runs struct {
+	done   []string
+	fault  error
+	report string
+}
+
+func (r *runs) StartJSON(b []byte) error {
+	if r.fault == nil {
+		r.done = append(r.done, "start "+string(b))
+	}
+	return r.fault
+}
+
+func (r *runs) State() any { return map[string]any{"phase": "idle", "started": len(r.done)} }
+func (r *runs) Stop()      { r.done = append(r.done, "stop") }
+func (r *runs) Busy() bool { return errors.Is(r.fault, errUnderWay) }
+
+func (r *runs) WriteHTML(w io.Writer) error {
+	if r.report == "" {
+		return errors.New("nothing has run")
+	}
+	_, err := io.WriteString(w, r.report)
+	return err
+}
+
+const ann = `{"class":"chat","tenant":"t","user":"ann"}`
+
+// TestI4ActsAreDoneAndSaid: each order reaches the queue once, as it was given, and
+// the log says how it ended.
+func TestI4ActsAreDoneAndSaid(t *testing.T) {
+	const at = "/api/v1/console/"
+	for _, tc := range []struct {
+		path, body string
+		status     int
+		done, said string
+	}{
+		{"classes/chat/pause", "", 204, "pause chat", `"action":"pause class".*"class":"chat","done":true`},
+		{"classes/chat/resume", "", 204, "resume chat", `"action":"resume class".*"class":"chat","done":true`},
+		{"classes/none/pause", "", 404, "pause none", `"action":"pause class".*"class":"none","done":false,"why":"unknown: none"`},
+		{"flows/move-up", ann, 204, "move up chat/t/ann", `"action":"move up".*"class":"chat","tenant":"t","user":"ann","done":true`},
+		{"flows/evict", ann, 200, "evict chat/t/ann", `"action":"evict".*"user":"ann","requests":3,"done":true`},
+		{"flows/evict", `{"class":"chat","user":"bob"}`, 404, "evict chat//bob", `"action":"evict".*"user":"bob".*"done":false`},
+		{"flows/evict", `{"user":"ann"}`, 400, "", `"action":"evict".*"done":false,"why":"no flow named"`},
+		{"flows/evict", `{"class":"chat","all":true}`, 400, "", `"done":false`},
+		{"flows/evict", `{"class":"chat","user":"` + strings.Repeat("x", 40_000) + `"}`, 400, "", `"done":false`},
+		{"upstreams/main/reset", "", 204, "reset main", `"action":"reset breaker".*"upstream":"main","done":true`},
+		{"upstreams/none/trip", "", 404, "trip none", `"action":"trip breaker".*"upstream":"none","done":false`},
+	} {
+		t.Run(tc.path, func(t *testing.T) {
+			s := newSite(t, true, console.Options{})
+			w := s.ask("POST", at+tc.path, tc.body, "Authorization", "Bearer op")
+			if w.Code != tc.status {
+				t.Errorf("%d, want %d: %s", w.Code, tc.status, w.Body)
+			}
+			if got := strings.Join(s.done, ", "); got != tc.done {
+				t.Errorf("did %q, want %q", got, tc.done)
+			}
+			if n := strings.Count(s.log.String(), "\n"); n != 1 || !matches(tc.said, s.log.String()) {
+				t.Errorf("%d lines, want one like %s:\n%s", n, tc.said, s.log)
+			}
+		})
+	}
+}
+
+// TestI6ActShowsAtOnce: the frame after an act is a new one.
+func TestI6ActShowsAtOnce(t *testing.T) {
+	s := newSite(t, false, console.Options{})
+	first := s.ask("GET", statePath, "").Body.String()
+	if again := s.ask("GET", statePath, "").Body.String(); again != first {
+		t.Error("two frames within a moment")
+	}
+	s.ask("POST", "/api/v1/console/classes/chat/pause", "")
+	if after := s.ask("GET", statePath, "").Body.String(); after == first {
+		t.Error("the frame after an act is the one before it")
+	}
+}
+
+func TestI4LoadIsStartedOnceAndSaid(t *testing.T) {
+	s := newSite(t, true, console.Options{})
+	op := []string{"Authorization", "Bearer op"}
+	if w := s.ask("GET", "/api/v1/console/load", "", "Authorization", "Bearer view"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "idle") {
+		t.Errorf("state: %d %s", w.Code, w.Body)
+	}
+	if w := s.ask("GET", "/api/v1/console/load/report", "", op...); w.Code != http.StatusNotFound {
+		t.Errorf("a report of nothing: %d", w.Code)
+	}
+	for _, step := range []struct {
+		fault  error
+		path   string
+		status int
+		said   string
+	}{
+		{nil, startPath, 204, `"action":"start load".*"parameters":"\{\\"users\\":5\}","done":true`},
+		{errors.New("users: too many"), startPath, 400, `"action":"start load".*"done":false,"why":"users: too many"`},
+		{errUnderWay, startPath, 409, `"done":false,"why":"one runs"`},
+		{nil, "/api/v1/console/load/stop", 204, `"action":"stop load".*"done":true`},
+	} {
+		s.load.fault = step.fault
+		s.log.Reset()
+		if w := s.ask("POST", step.path, `{"users":5}`, op...); w.Code != step.status || !matches(step.said, s.log.String()) {
+			t.Errorf("%s: %d, want %d: %s\n%s", step.path, w.Code, step.status, w.Body, s.log)
+		}
+	}
+	if got := strings.Join(s.load.done, "; "); got != `start {"users":5}; stop` {
+		t.Errorf("did %s", got)
+	}
+	if w := s.ask("POST", startPath, strings.Repeat("x", 9000), op...); w.Code != http.StatusBadRequest {
+		t.Errorf("a long body: %d", w.Code)
+	}
+}
+
+var errUnderWay = errors.New("one runs")
+
+// TestI5ReportIsInASandbox: a report styles itself, and can do nothing else.
+func TestI5ReportIsInASandbox(t *testing.T) {
+	s := newSite(t, false, console.Options{})
+	s.load.report = "<!doctype html><style>p{}</style><script>alert(1)</script>"
+	w := s.ask("GET", "/api/v1/console/load/report", "")
+	csp := w.Header().Values("Content-Security-Policy")
+	if w.Code != http.StatusOK || len(csp) != 1 || !strings.HasPrefix(csp[0], "default-src 'none'; style-src 'unsafe-inline'") || !strings.HasSuffix(csp[0], "; sandbox") || strings.Contains(csp[0], "script") {
+		t.Errorf("%d %q", w.Code, csp)
+	}
+	if got := w.Body.String(); got != s.load.report || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Errorf("%s %v", got, w.Header())
+	}
+}
+
+// askPlan asks for a plan; the function waits for its answer.
+func (s *site) askPlan(ctx context.Context, query string, header ...string) func() *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "http://localhost"+planPath+"?"+query, nil).WithContext(ctx)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w, done := httptest.NewRecorder(), make(chan struct{})
+	go func() {
+		defer close(done)
+		s.mux.ServeHTTP(w, r)
+	}()
+	return func() *httptest.ResponseRecorder { <-done; return w }
+}
+
+// slow is a planner that takes its time, and keeps who is at it.
+type slow struct {
+	mu       sync.Mutex
+	at, most int
+	took     time.Duration
+}
+
+// change counts one in or out and returns how many are at it.
+func (p *slow) change(by int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at += by
+	p.most = max(p.most, p.at)
+	return p.at
+}
+
+func (p *slow) plan(ctx context.Context, q url.Values) ([]byte, error) {
+	p.change(1)
+	defer p.change(-1)
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(p.took):
+		return []byte(`[{"users":` + q.Get("users") + `}]`), nil
+	}
+}
+
+// TestI7Plans: one at a time of a session, the newest; two in all; none without an
+// asker, or for ever.
+func TestI7Plans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, true, console.Options{})
+		p := &slow{took: 5 * time.Second}
+		s.plan = p.plan
+		op, view := []string{"Authorization", "Bearer op"}, []string{"Authorization", "Bearer view"}
+		old := s.askPlan(t.Context(), "users=1", op...)
+		synctest.Wait()
+		next := s.askPlan(t.Context(), "users=2", op...)
+		synctest.Wait()
+		if w := old(); w.Code != http.StatusConflict || p.change(0) != 1 {
+			t.Errorf("the older plan: %d, %d run", w.Code, p.change(0))
+		}
+		other := s.askPlan(t.Context(), "users=3", view...)
+		third := s.askPlan(t.Context(), "users=4", "Cookie", s.login(t, "view"))
+		synctest.Wait()
+		if w := next(); w.Code != http.StatusOK || w.Body.String() != `[{"users":2}]` {
+			t.Errorf("the newer plan: %d %s", w.Code, w.Body)
+		}
+		if a, b := other(), third(); a.Code != http.StatusOK || b.Code != http.StatusOK || p.most > 2 {
+			t.Errorf("other sessions: %d, %d; %d at a time", a.Code, b.Code, p.most)
+		}
+
+		gone, leave := context.WithCancel(t.Context())
+		left := s.askPlan(gone, "users=5", op...)
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		if p.change(0) != 0 {
+			t.Error("a plan goes on without its asker")
+		}
+		left()
+		p.took = time.Hour
+		begun := time.Now()
+		if w := s.askPlan(t.Context(), "users=6", op...)(); w.Code != http.StatusServiceUnavailable || time.Since(begun) != 30*time.Second || w.Header().Get("Retry-After") == "" {
+			t.Errorf("a long plan: %d after %v", w.Code, time.Since(begun))
+		}
+		p.took = time.Second
+		if w := s.askPlan(t.Context(), "users=7", op...)(); w.Code != http.StatusOK {
+			t.Errorf("after all that: %d", w.Code)
+		}
+	})
+}
+
+func TestPlanFaults(t *testing.T) {
+	for _, tc := range []struct {
+		err    error
+		status int
+		says   string
+	}{
+		{fmt.Errorf("%w: users: 0", capacity.ErrOptions), 400, "users: 0"},
+		{errors.New("secret of the inside"), 500, "log"},
+	} {
+		s := newSite(t, false, console.Options{})
+		s.plan = func(context.Context, url.Values) ([]byte, error) { return nil, tc.err }
+		if w := s.ask("GET", planPath, ""); w.Code != tc.status || !strings.Contains(w.Body.String(), tc.says) || strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%d %s, want %d", w.Code, w.Body, tc.status)
+		}
+	}
+}
+
+// TestNothingOffered: what Deps leaves out is answered so, and said.
+func TestNothingOffered(t *testing.T) {
+	log := &strings.Builder{}
+	c, err := console.New(console.Options{}, console.Deps{
+		Snapshot: func() gate.Snapshot { return gate.Snapshot{} }, Settings: func() []console.Setting { return nil }, Requests: &bunch{}, Meter: console.NewMeter(), Log: logTo(log),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	for _, m := range c.Mounts() {
+		mux.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { m.Handler(w, r, console.Caller{}) })
+	}
+	acts := 0
+	for path, method := range guarded {
+		w := httptest.NewRecorder()
+		switch path {
+		case statePath, "/api/v1/console/stream", "/api/v1/console/settings", "/api/v1/console/requests", "/api/v1/console/requests/x":
+			continue
+		}
+		mux.ServeHTTP(w, httptest.NewRequest(method, "http://localhost"+path, strings.NewReader(ann)))
+		if w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+		if method == "POST" {
+			acts++
+		}
+	}
+	if n := strings.Count(log.String(), "not offered"); n != acts {
+		t.Errorf("%d of %d said:\n%s", n, acts, log)
+	}
+}
+
+// TestI7Lines: a frame and a search show a part of the flows, and say how many
+// there are.
+func TestI7Lines(t *testing.T) {
+	s := newSite(t, false, console.Options{})
+	for i := range 990 {
+		s.lines = append(s.lines, gate.FlowState{Key: flow.Key{Class: flow.Chat, Tenant: "Acme", User: fmt.Sprintf("user-%04d", i)}, Waiting: 1, Position: i + 1, ETA: time.Second, Oldest: time.Now(), Share: 0.25})
+	}
+	s.lines = append(s.lines, gate.FlowState{Key: flow.Key{Class: flow.Batch, User: "last"}, Running: 1})
+	var state struct{ Queue []struct{ User string } }
+	if err := json.Unmarshal(s.ask("GET", statePath, "").Body.Bytes(), &state); err != nil || len(state.Queue) != 200 || state.Queue[199].User != "user-0199" {
+		t.Fatalf("%d lines, %v", len(state.Queue), err)
+	}
+	for _, tc := range []struct {
+		query         string
+		listed, found int
+	}{
+		{"", 200, 991}, {"?find=USER-09", 90, 90}, {"?find=acme", 200, 990}, {"?class=batch", 1, 1}, {"?class=batch&find=user", 0, 0},
+	} {
+		var got struct {
+			Flows []struct {
+				User string
+				Eta  float64 `json:"eta_ms"`
+			}
+			Found int
+		}
+		if err := json.Unmarshal(s.ask("GET", "/api/v1/console/flows"+tc.query, "").Body.Bytes(), &got); err != nil || len(got.Flows) != tc.listed || got.Found != tc.found {
+			t.Errorf("%s: %d of %d, %v", tc.query, len(got.Flows), got.Found, err)
+		}
+	}
+	s.lines = append(s.lines, make([]gate.FlowState, 100)...)
+	if w := s.ask("GET", "/api/v1/console/flows", ""); !strings.Contains(w.Body.String(), `"looked":1000`) {
+		t.Errorf("a search looks at more than 1,000: %.100s", w.Body)
+	}
+	if w := s.ask("GET", "/api/v1/console/flows?find="+strings.Repeat("x", 300), ""); w.Code != http.StatusBadRequest {
+		t.Errorf("a long pattern: %d", w.Code)
+	}
+}
+
+// crowded is a gate with n flows that wait.
+func crowded(b *testing.B, n int) *admission.Controller {
+	a, err := admission.New(admission.Options{
+		Upstreams: []gate.Upstream{{Name: "main", Quota: quota.Options{Seats: 15, Limits: []quota.Limit{{Dim: quota.Requests, Max: 60}, {Dim: quota.Total, Max: 180_000}}}}},
+		Routes:    []gate.Route{{Upstreams: []int{0}}}, MaxQueue: 2 * n, Hold: 1000 * time.Hour,
+		Classes: []gate.Class{{Name: flow.Chat, Weight: 6, MaxWait: 1000 * time.Hour}, {Name: flow.Analysis, Weight: 3, MaxWait: 1000 * time.Hour}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(a.Close)
+	for i := range n {
+		class := flow.Chat
+		if i%4 == 0 {
+			class = flow.Analysis
+		}
+		if _, err := a.Enter(admission.Ask{
+			Flow: flow.Key{Class: class, Tenant: fmt.Sprintf("tenant-%d", i%7), User: fmt.Sprintf("user-%05d", i)},
+			Size: llm.Size{TextBytes: 4000, Messages: 2, MaxOutput: 200}, Hold: time.Now().Add(1000 * time.Hour),
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return a
+}
+
+// BenchmarkFrame10kFlows is what a second of any number of open pages costs while
+// 10,000 users wait.
+func BenchmarkFrame10kFlows(b *testing.B) {
+	a := crowded(b, 10_000)
+	c, err := console.New(console.Options{}, console.Deps{
+		Snapshot: a.Snapshot, Flows: a.AppendFlows, Settings: func() []console.Setting { return nil }, Requests: &bunch{}, Meter: console.NewMeter(), Control: a,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	at := map[string]console.Mount{}
+	for _, m := range c.Mounts() {
+		at[m.Pattern] = m
+	}
+	ask := func(pattern, target string) *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost"+target, nil)
+		r.SetPathValue("name", "chat")
+		at[pattern].Handler(w, r, console.Caller{})
+		return w
+	}
+	var size int
+	b.Run("frame", func(b *testing.B) {
+		for b.Loop() {
+			ask("POST /api/v1/console/classes/{name}/resume", "/") // makes the next frame a new one
+			size = ask("GET "+statePath, "/").Body.Len()
+		}
+		b.ReportMetric(float64(size), "bytes/frame")
+	})
+	b.Run("search", func(b *testing.B) {
+		for b.Loop() {
+			ask("GET /api/v1/console/flows", "/?find=user-09999")
+		}
+	})
+}

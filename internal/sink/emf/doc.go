@@ -1,0 +1,47 @@
+// Package emf decides what Amazon CloudWatch is told: lines of JSON in its
+// embedded metric format, from which the service makes metrics by itself.
+//
+// # Model
+//
+// Records and attempts are only counted. Once an Interval the counts become one
+// batch of lines: one for each class, one for each upstream and one for each
+// window of a quota. All are in Options.Namespace.
+//
+//	dimensions             metrics
+//	[Class], []            Requests, Served, Refused, HoldExpired, Failed, Rejected, Canceled,
+//	                       Answers429, Waiting
+//	[Class]                QueueWaitP50, QueueWaitP95 (Milliseconds)
+//	[Class], []            QueueWaitMax (Milliseconds)
+//	[Upstream], []         Attempts, Throttles, Errors, InputTokens, OutputTokens
+//	[Upstream]             SeatsUsed, BreakerOpen, and SeatsUse (Percent) where seats are limited
+//	[Upstream,Limit,Span]  QuotaUsed, QuotaReserved, QuotaLimit, QuotaLearned, QuotaUse (Percent)
+//
+// Counts are of the interval, so their Sum is the total. Percentiles are of the
+// requests that were dispatched within it; they are left out where there were
+// none. The metrics without a dimension are the sums of all classes or upstreams.
+//
+// # Invariants
+//
+//   - I1 Valid: every line is a document by the published schema, names at most 100
+//     metrics and 30 dimensions, holds every member it names, and is at most 256 KB.
+//   - I2 Closed: dimension values come from the configuration or a closed list; any
+//     other class or upstream counts as "other". No user, tenant, key or request appears.
+//   - I3 Once: what is counted is told in exactly one batch.
+//   - I4 Cheap: Record and Attempt allocate nothing and take no lock; nothing is
+//     written for a request.
+//
+// # Concurrency
+//
+// All methods are safe for concurrent use. Run belongs to one goroutine of its
+// owner's.
+//
+// # Failure
+//
+// A batch that cannot be written is lost and logged; the next one is tried. A
+// snapshot that panics costs its own lines.
+//
+// # Not here
+//
+// Sending: whoever takes the lines to CloudWatch Logs does (the runtime of a
+// function or container, or the CloudWatch agent).
+package emf
