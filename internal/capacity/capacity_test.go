@@ -378,3 +378,28 @@ func TestI6Steady(t *testing.T) {
 		t.Error("a few long waits are called bad")
 	}
 }
+
+// TestShadow: limits that are only counted bind nobody, and their use is told.
+func TestShadow(t *testing.T) {
+	t.Parallel()
+	o := chat(30)
+	o.Duration = 6 * time.Minute
+	o.Gate.Upstreams[0].Quota.SeatsShadow = true
+	for i := range o.Gate.Upstreams[0].Quota.Limits {
+		o.Gate.Upstreams[0].Quota.Limits[i].Shadow = true
+	}
+	o.Gate.Classes[0].Rate.Shadow = true
+	row := planned(t, o).Rows[0]
+	if !row.Good || row.Utilization != 0 || row.Nearest != "" {
+		t.Errorf("%s, %.2f of %q used", row.Verdict, row.Utilization, row.Nearest)
+	}
+	for _, u := range row.Use {
+		if !u.Shadow || u.What == "tokens" && u.Used < 1.5 {
+			t.Errorf("%s: shadow %v, %.2f used", u.Path, u.Shadow, u.Used)
+		}
+	}
+	need, err := Quota(t.Context(), o, 30)
+	if err != nil || len(need.Limits) != 3 || !need.With.Good || need.Less.Good {
+		t.Errorf("%+v: %v", need, err)
+	}
+}

@@ -20,10 +20,13 @@
 // Then each limit that was taken away is put back at the least value with which it
 // still is, by bisection. Nothing is inferred from a formula. The inverse, [Quota],
 // finds in the same way what each limit needs alone, raises all by one factor until
-// they do together, and lowers each again as far as the others allow.
+// they do together, and lowers each again as far as the others allow. It must be enough
+// in each quarter of the time: who tries a quota for some minutes may meet the worst ones.
 //
-// Searches play at most 15 minutes, and confirm what they found for the whole time.
-// Where users are so many that it would take minutes, none is made.
+// Searches play at most 15 minutes, and confirm what they found for the whole time, or
+// for what brings 200,000 requests. Where users are so many that it would take minutes,
+// none is made. [Options.Effort] bounds rows and searches together, for whoever waits
+// for the answer.
 //
 // # Invariants
 //
@@ -36,8 +39,8 @@
 //     with one server and constant service; a full window; a queue that grows).
 //   - I5 Proven: with the change that a row names it is good, and with that change
 //     a tenth smaller it is not.
-//   - I6 Enough: what Quota returns is good with several seeds, and a tenth less of
-//     everything is not.
+//   - I6 Enough: what Quota returns is good with several seeds, in each quarter of the
+//     time, and a tenth less of everything is not.
 //
 // # Concurrency
 //
@@ -51,7 +54,7 @@
 //
 // # Not here
 //
-// Faults of upstreams, limits that have to be learned, clients that leave or retry,
+// Faults of upstreams, bursts that have to be learned, clients that leave or retry,
 // the gateway's own time (microseconds), several replicas, caches and shared calls.
-// Reading configurations (app, config) and traces (load).
+// Reading configurations and questions (capacity/inquiry) and traces (load).
 package capacity

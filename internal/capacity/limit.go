@@ -26,6 +26,8 @@ type Limit struct {
 	Max  int64         `json:"max"`
 	Per  time.Duration `json:"-"` // 0 where requests at a time are counted
 
+	Shadow bool `json:"shadow,omitempty"` // it is counted and holds nobody up, so it never binds
+
 	kind   limitKind
 	index  int // of the upstream or class
 	window int // in its quota
@@ -35,17 +37,15 @@ type Limit struct {
 // Value is the limit as it is written in the configuration, such as 20/m.
 func (l Limit) Value() string { return value(l.Max, l.Per) }
 
+var units = map[time.Duration]string{time.Second: "s", time.Minute: "m", time.Hour: "h"}
+
 func value(n int64, per time.Duration) string {
 	text := strconv.FormatInt(n, 10)
-	switch per {
-	case 0, 24 * time.Hour: // a day is in the setting's name
+	if per == 0 || per == 24*time.Hour { // a day is in the setting's name
 		return text
-	case time.Second:
-		return text + "/s"
-	case time.Minute:
-		return text + "/m"
-	case time.Hour:
-		return text + "/h"
+	}
+	if unit, known := units[per]; known {
+		return text + "/" + unit
 	}
 	return text + "/" + per.String()
 }
@@ -79,7 +79,7 @@ func limitsOf(o *Options) []Limit {
 		c := &g.Classes[i]
 		in := slices.ContainsFunc(o.Work.Mix, func(s Share) bool { return s.Class == c.Name && s.Part > 0 })
 		if in && c.Rate.Max > 0 {
-			all = append(all, Limit{Path: "classes." + string(c.Name) + ".rate", Max: int64(c.Rate.Max), Per: c.Rate.Per, kind: classLimit, index: i})
+			all = append(all, Limit{Path: "classes." + string(c.Name) + ".rate", Max: int64(c.Rate.Max), Per: c.Rate.Per, kind: classLimit, index: i, Shadow: c.Rate.Shadow})
 		}
 	}
 	if g.Tasks > 0 && o.Work.Manner == Task {
@@ -102,10 +102,10 @@ func upstreamLimits(g *gate.Options, u int) []Limit {
 		if per == 24*time.Hour {
 			name += "_per_day"
 		}
-		all = append(all, Limit{Path: path + name, Max: l.Max, Per: per, kind: quotaLimit, index: u, window: i, dim: l.Dim})
+		all = append(all, Limit{Path: path + name, Max: l.Max, Per: per, kind: quotaLimit, index: u, window: i, dim: l.Dim, Shadow: l.Shadow})
 	}
 	if q.Seats > 0 {
-		all = append(all, Limit{Path: path + "seats", Max: int64(q.Seats), kind: seatLimit, index: u})
+		all = append(all, Limit{Path: path + "seats", Max: int64(q.Seats), kind: seatLimit, index: u, Shadow: q.SeatsShadow})
 	}
 	return all
 }

@@ -93,7 +93,10 @@ func (n *needer) reduce() {
 	first := route.Upstreams[0]
 	g.Upstreams = slices.Clone(g.Upstreams)
 	q := &g.Upstreams[first].Quota
-	q.Limits = slices.Clone(q.Limits)
+	q.Limits, q.SeatsShadow = slices.Clone(q.Limits), false
+	for i := range q.Limits {
+		q.Limits[i].Shadow = false // what is asked for is what would have to be enforced
+	}
 	q.Limits = slices.DeleteFunc(q.Limits, func(l quota.Limit) bool { return l.Span > time.Hour }) // days are not simulated
 	kind := quota.Paced
 	if len(q.Limits) > 0 {
@@ -107,7 +110,7 @@ func (n *needer) reduce() {
 	if q.Seats == 0 {
 		q.Seats = 1 << 20
 	}
-	n.limits = limitsOf(&n.o)
+	n.limits = slices.DeleteFunc(limitsOf(&n.o), func(l Limit) bool { return l.Shadow })
 	for _, l := range n.limits {
 		configured := ""
 		if i := slices.IndexFunc(have, func(h Limit) bool { return h.Path == l.Path }); i >= 0 {

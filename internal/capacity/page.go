@@ -160,17 +160,17 @@ func (p *page) plot(title string, ticks []string, say func(float64) string, line
 		p.add(`<span class="`, l.class, `">`, html.EscapeString(l.name), `</span>`)
 	}
 	p.add(`</span></figcaption>`)
-	fmt.Fprintf(p, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s, at most %s">`, plotWidth, plotHeight, html.EscapeString(title), html.EscapeString(say(most)))
+	_, _ = fmt.Fprintf(p, `<svg viewBox="0 0 %d %d" role="img" aria-label="%s, at most %s">`, plotWidth, plotHeight, html.EscapeString(title), html.EscapeString(say(most)))
 	for _, share := range []float64{0, 0.5, 1} {
 		y := height(share)
-		fmt.Fprintf(p, `<path class="grid" d="M%d %.1fH%d"/><text class="tick y" x="%d" y="%.1f">%s</text>`,
+		_, _ = fmt.Fprintf(p, `<path class="grid" d="M%d %.1fH%d"/><text class="tick y" x="%d" y="%.1f">%s</text>`,
 			left, y, plotWidth-right, left-6, y+4, html.EscapeString(say(share*most)))
 		if most == 0 {
 			break
 		}
 	}
 	for i, t := range ticks {
-		fmt.Fprintf(p, `<text class="tick x" x="%.1f" y="%d">%s</text>`, across(i, len(ticks)), plotHeight-6, html.EscapeString(t))
+		_, _ = fmt.Fprintf(p, `<text class="tick x" x="%.1f" y="%d">%s</text>`, across(i, len(ticks)), plotHeight-6, html.EscapeString(t))
 	}
 	for _, l := range lines {
 		p.curve(l, most)
@@ -195,7 +195,7 @@ func (p *page) curve(l line, most float64) {
 		if most > 0 {
 			y /= most
 		}
-		fmt.Fprintf(p, "%c%.1f %.1f", "ML"[min(i, 1)], across(i, len(l.y)), height(y))
+		_, _ = fmt.Fprintf(p, "%c%.1f %.1f", "ML"[min(i, 1)], across(i, len(l.y)), height(y))
 	}
 	p.add(`"/>`)
 	if len(l.y) > points/2 {
@@ -205,6 +205,6 @@ func (p *page) curve(l line, most float64) {
 		if most > 0 {
 			y /= most
 		}
-		fmt.Fprintf(p, `<circle class="%s" cx="%.1f" cy="%.1f" r="3"/>`, l.class, across(i, len(l.y)), height(y))
+		_, _ = fmt.Fprintf(p, `<circle class="%s" cx="%.1f" cy="%.1f" r="3"/>`, l.class, across(i, len(l.y)), height(y))
 	}
 }

@@ -164,7 +164,7 @@ func (p *planner) describe(users int, b *book) *Row {
 		l := &p.limits[i]
 		use := Use{Limit: *l, Value: l.Value(), What: l.words(), Used: finite(b.used(l))}
 		r.Use = append(r.Use, use)
-		if use.Used > r.Utilization {
+		if use.Used > r.Utilization && !l.Shadow {
 			r.Utilization, r.Nearest = use.Used, p.o.Say(l.Path, l.Value())
 		}
 	}

@@ -198,7 +198,7 @@ func (p *planner) helpful(g gate.Options, users int, b *book, taken []Limit) (be
 	var without *book // most
 	for i := range p.limits {
 		l := &p.limits[i]
-		if slices.ContainsFunc(taken, func(t Limit) bool { return t.Path == l.Path && t.window == l.window }) || b.used(l) < relevant {
+		if slices.ContainsFunc(taken, func(t Limit) bool { return t.Path == l.Path && t.window == l.window }) || b.used(l) < relevant || l.Shadow {
 			continue
 		}
 		try, err := p.probe(l.with(g, unlimited), users)

@@ -39,7 +39,7 @@ func (r *Report) WriteText(w io.Writer) error {
 func (r *Row) cells() []string {
 	limit, used := "-", "-"
 	for _, u := range r.Use {
-		if u.Used >= r.Utilization {
+		if u.Used >= r.Utilization && !u.Shadow {
 			limit, used = u.What, percent(u.Used)
 		}
 	}
@@ -68,16 +68,16 @@ func (t table) write(b *strings.Builder) {
 		}
 	}
 	for _, row := range t {
-		line := ""
+		var line strings.Builder
 		for i, cell := range row {
 			pad := strings.Repeat(" ", widths[i]-len([]rune(cell)))
 			if t[0][i] == "of" {
-				line += "  " + cell + pad
+				line.WriteString("  " + cell + pad)
 			} else {
-				line += "  " + pad + cell
+				line.WriteString("  " + pad + cell)
 			}
 		}
-		b.WriteString(strings.TrimRight(line[2:], " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String()[2:], " ") + "\n")
 	}
 }
 

@@ -142,13 +142,14 @@ func (f *demoFlags) load(root string, progress io.Writer) (o load.Options, done 
 // openBrowser shows a page, where this machine has a screen. That it cannot is no
 // fault: the address is on the terminal.
 func openBrowser(ctx context.Context, url string) {
-	cmd := exec.CommandContext(ctx, "xdg-open", url)
+	opener := []string{"xdg-open"}
 	switch runtime.GOOS {
 	case "darwin":
-		cmd = exec.CommandContext(ctx, "open", url)
+		opener = []string{"open"}
 	case "windows":
-		cmd = exec.CommandContext(ctx, "rundll32", "url.dll,FileProtocolHandler", url)
+		opener = []string{"rundll32", "url.dll,FileProtocolHandler"}
 	}
+	cmd := exec.CommandContext(ctx, opener[0], append(opener[1:], url)...) //nolint:gosec // the url is this process's own address
 	if cmd.Start() == nil {
 		go func() { _ = cmd.Wait() }()
 	}

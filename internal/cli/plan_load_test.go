@@ -35,6 +35,7 @@ type foretold struct {
 // gateway in front of a simulated provider: use of the quota within 3 points, p95 wait
 // within 15 % or half a second.
 func TestPlanForetellsLoad(t *testing.T) {
+	t.Parallel()
 	conv, err := load.Synthesize(load.PresetConv, 1, 15*time.Minute, 0, 5)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +48,8 @@ func TestPlanForetellsLoad(t *testing.T) {
 	for name, w := range map[string]foretold{
 		"calm": {
 			capacity.Work{Rate: 2. / 60, Fixed: true, Input: size},
-			load.Options{Users: 20, PacedRate: 2. / 60, ThinkFixed: true, Tokens: 6000, TokensSigma: 0.3, Ramp: 30 * time.Second}, 60,
+			load.Options{Users: 20, PacedRate: 2. / 60, ThinkFixed: true, Tokens: 6000, TokensSigma: 0.3, Ramp: 30 * time.Second},
+			60,
 		},
 		"overload": {
 			capacity.Work{Rate: 2. / 60, Input: size}, load.Options{Users: 40, PacedRate: 2. / 60, Tokens: 6000, TokensSigma: 0.3, Ramp: 30 * time.Second}, 60,

@@ -408,6 +408,11 @@ func BenchmarkFrame10kFlows(b *testing.B) {
 		}
 		b.ReportMetric(float64(size), "bytes/frame")
 	})
+	b.Run("page", func(b *testing.B) { // one more that is open
+		for b.Loop() {
+			ask("GET "+statePath, "/")
+		}
+	})
 	b.Run("search", func(b *testing.B) {
 		for b.Loop() {
 			ask("GET /api/v1/console/flows", "/?find=user-09999")

@@ -37,6 +37,7 @@ var wants = map[flow.Reason]string{
 	flow.ReasonBreaker:  "an upstream that is not down",
 	flow.ReasonRamp:     "a slow start after idle time",
 	flow.ReasonTasks:    "the gateway's own bound on tasks at a time",
+	flow.ReasonPaused:   "an operator to let its class go on",
 }
 
 func wantOf(why flow.Reason) string {
@@ -162,6 +163,8 @@ func (t teller) lift(why flow.Reason) []string {
 		return []string{"A higher tasks.concurrency."}
 	case flow.ReasonTurn:
 		return []string{"Others were ahead in the fair order: more quota, or a larger weight of its class (classes." + string(t.r.Key.Class) + ".weight) or key."}
+	case flow.ReasonPaused:
+		return []string{"An operator who lets the class " + string(t.r.Key.Class) + " go on."}
 	case flow.ReasonRamp:
 		return []string{"Nothing but time: the provider wants a slow start."}
 	case flow.ReasonNone:

@@ -85,6 +85,10 @@ func (r *run) exchange(ctx context.Context, p plan, intended time.Time) outcome 
 		return o
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if ctx.Err() != nil { // we have left: this is the target's farewell
+		o.fail(ctx, ctx.Err(), labelEOF)
+		return o
+	}
 	o.readHeader(resp)
 	x := exchange{run: r, options: r.options, plan: p, out: &o, cancel: cancel}
 	x.read(ctx, resp)
@@ -139,6 +143,15 @@ func (o *outcome) fail(ctx context.Context, err error, atEOF string) {
 	default:
 		o.finish(unfinished, "")
 	}
+}
+
+// succeed ends the request with a whole answer; whoever has left gets none.
+func (o *outcome) succeed(ctx context.Context) {
+	if ctx.Err() != nil {
+		o.fail(ctx, ctx.Err(), labelEOF)
+		return
+	}
+	o.finish(answered, o.label)
 }
 
 // errorLabel names a transport error. What EOF means depends on where it came.
@@ -226,7 +239,7 @@ func (x *exchange) readJSON(ctx context.Context, r io.Reader) {
 	case err != nil:
 		o.fail(ctx, err, labelEOF)
 	default:
-		o.finish(answered, o.label)
+		o.succeed(ctx)
 	}
 }
 
@@ -260,7 +273,7 @@ func (x *exchange) ends(ctx context.Context, kind wire.Kind, err error) bool {
 	o := x.out
 	switch {
 	case kind == wire.Done:
-		o.finish(answered, o.label)
+		o.succeed(ctx)
 	case kind == wire.Error:
 		o.finish(failed, labelFrame)
 	case err != nil:

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,7 @@ import (
 func TestTable(t *testing.T) {
 	for _, quick := range []bool{false, true} {
 		seen := map[string]bool{}
-		for _, c := range append(table(quick), ownCases(1_000_000)...) {
+		for _, c := range slices.Concat(table(quick), ownCases(1_000_000), planCases(settings{data: "."}, io.Discard)) {
 			if seen[c.name] || (c.own == nil) == (c.check == nil || len(c.legs) == 0) {
 				t.Errorf("%s: named twice, unchecked or without a leg", c.name)
 			}

@@ -101,9 +101,13 @@ func traceCase(name, path string, rows []load.Row) scenario {
 	m := meanOf(rows)
 	provider := judge{
 		requests: int(m.requests * speed * headroom), tokens: int(m.tokens * speed * headroom), seats: 4000,
-		flags: []string{"--speed", strconv.Itoa(speed), "--seed", "7"},
+		flags: []string{"--fault", fmt.Sprintf(`{"kind":"latency","factor":%v}`, 1./speed), "--seed", "7"},
 	}
-	ask := demand{span: m.span / speed, flags: []string{"--trace", path, "--speed", strconv.Itoa(speed), "--max-in-flight", "20000"}}
+	// The load tells and is told its times as the trace has them; patience and grace are the machine's.
+	ask := demand{span: m.span / speed, flags: []string{
+		"--trace", path, "--speed", strconv.Itoa(speed), "--max-in-flight", "20000",
+		"--timeout", (speed * patience).String(), "--grace", (speed * grace).String(),
+	}}
 	front := told()
 	front.hold = patience
 	return scenario{
@@ -114,7 +118,7 @@ func traceCase(name, path string, rows []load.Row) scenario {
 		},
 		check: func(v *verdict, rs []result) {
 			unharmed(v, &rs[1])
-			w, l := rs[1].load.Wait, rs[1].load.Latency
+			w, l := rs[1].load.Wait, rs[1].load.Latency // in the trace's time, speed times the machine's
 			v.show("straight errors %.4f", rs[0].errorShare())
 			v.show("%d requests, quota %d requests and %d tokens a minute, use %.3f and %.3f",
 				len(rows), provider.requests, provider.tokens, rs[1].used("requests"), rs[1].used("tokens"))

@@ -31,6 +31,7 @@ describe("every page", () => {
         for (const name of [...pages, `request/${requests[7].id}`]) {
           await visit(page, stage.url, name);
           assert.deepEqual(await violations(page), [], `${name}: axe`);
+          assert.doesNotMatch(await page.textContent("main"), /NaN|undefined|\[object/, name);
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           assert.ok(wide <= 0, `${name} is ${wide} px too wide`);
         }

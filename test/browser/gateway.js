@@ -38,21 +38,24 @@ async function failing() {
 
 const hash = (key) => createHash("sha256").update(key).digest("hex");
 
+/** The keys as the configuration has them. */
+export const keyring = `keys: [${Object.keys(keys).map((name) => `{name: ${name}, sha256: ${hash(keys[name])}, tenant: acme, role: ${roles[name]}}`).join(", ")}]`;
+
 const config = (bad) => `
 upstreams:
   - {name: main, provider: sim, quota: {requests: 300/m, tokens: 450000/m, seats: 12}}
   - {name: bad, base_url: "${bad}", quota: {requests: 600/m}, breaker: {failures: 100, open: 1s}}
 classes: {chat: {weight: 6}, analysis: {weight: 3, rate: 120/m}}
 routes: [{model: "fails*", upstreams: [bad]}, {model: "*", upstreams: [main]}]
-keys: [${Object.keys(keys).map((name) => `{name: ${name}, sha256: ${hash(keys[name])}, tenant: acme, role: ${roles[name]}}`).join(", ")}]
+${keyring}
 limits: {drain: 1s}
 `;
 
-/** Starts it: its address, its log so far, and how to end it. */
-export async function startGateway() {
+/** Starts it: its address, its log so far, and how to end it. The configuration may be another one. */
+export async function startGateway(write = config) {
   const folder = await mkdtemp(path.join(tmpdir(), "millrace-real-"));
   const bad = await failing();
-  await writeFile(path.join(folder, "millrace.yaml"), config(bad.url));
+  await writeFile(path.join(folder, "millrace.yaml"), write(bad.url));
   const { PATH, HOME } = process.env;
   const child = spawn(binary, ["serve", "--config", "millrace.yaml", "--listen", "127.0.0.1:0", "--set", "state_dir=" + path.join(folder, "state")], { cwd: folder, env: { PATH, HOME }, stdio: ["ignore", "pipe", "pipe"] });
   const log = [];

@@ -179,6 +179,7 @@ describe("under 200 users", () => {
     for (const name of ["now", "quotas", "queue", "requests", "config", "plan", ...bad.slice(0, 2).map((r) => `request/${encodeURIComponent(r.id)}`)]) {
       await visit(page, gateway.url, name);
       assert.ok(!(await page.title()).includes("owned"), name);
+      assert.doesNotMatch(await page.textContent("main"), /NaN|undefined|\[object/, name);
       assert.deepEqual(await page.evaluate(() => window.refused), [], name);
       assert.equal(await page.locator("iframe, main img, main script, svg[onload]").count(), 0, name);
     }
@@ -269,6 +270,7 @@ describe("plan and load", () => {
     await page.waitForFunction(() => Number(document.querySelector("#answered data")?.value) > 0);
     assert.deepEqual(await violations(page), [], "a run: axe");
     await page.getByRole("link", { name: "Report" }).waitFor({ timeout: 30_000 });
+    assert.doesNotMatch(await page.textContent("main"), /NaN|undefined|\[object/);
     const l = await api("console/load");
     const shown = await page.evaluate(() => ["sent", "answered", "p50", "wait"].map((id) => Number(document.querySelector(`#${id} data`).value)));
     assert.deepEqual(shown, [l.sent, l.answered, l.p50_ms, l.wait_p95_ms]);

@@ -61,7 +61,7 @@ const reasons: Record<string, string> = {
 };
 
 /** The same for a narrow column. */
-export const shortly = (name: string): string => (name === "turn" ? "its turn" : name === "paused" ? "paused" : name === "seats" ? "a seat" : name === "breaker" ? "upstream down" : name === "rate" ? "class rate" : name);
+export const shortly = (name: string): string => (name === "turn" ? "its turn" : name === "paused" ? "paused" : name === "seats" ? "a seat" : name === "breaker" ? "an upstream" : name === "rate" ? "its class's rate" : name);
 
 /** What a request waited for. */
 export const reason = (name: string): string => reasons[name] ?? name;

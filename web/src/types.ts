@@ -255,10 +255,10 @@ export interface LoadState {
 
 export interface LoadPoint {
   at: number;
-  sent: number;
+  started: number;
   answered: number;
   errors: number;
-  waiting: number;
+  in_flight: number;
   p50_ms: number;
   p95_ms: number;
   wait_p95_ms: number;

@@ -157,7 +157,7 @@ func (q *Question) mix(o *capacity.Options, b *Base) error {
 	if mix == "" && len(c.Endpoints) > 0 {
 		mix, as = c.Endpoints[0].Class, "task"
 		if q.MaxTokens == 0 {
-			w.MaxOutput = int(c.Endpoints[0].MaxTokens)
+			w.MaxOutput = c.Endpoints[0].MaxTokens
 		}
 	}
 	var known bool

@@ -16,6 +16,7 @@ type bench struct{ shown, faults []string }
 func (b *bench) Show(format string, args ...any) {
 	b.shown = append(b.shown, fmt.Sprintf(format, args...))
 }
+
 func (b *bench) Fault(format string, args ...any) {
 	b.faults = append(b.faults, fmt.Sprintf(format, args...))
 }

@@ -127,7 +127,7 @@ func (r *acted) State() any {
 	n := int(at / (100 * time.Millisecond))
 	points := make([]map[string]any, n)
 	for i := range points {
-		points[i] = map[string]any{"at": i, "sent": 3, "answered": i % 5, "errors": 0, "waiting": i % 7, "p50_ms": 800 + i, "p95_ms": 1000 + 100*(i%6), "wait_p95_ms": 40 * (i % 9)}
+		points[i] = map[string]any{"at": i, "started": 3, "answered": i % 5, "errors": 0, "in_flight": i % 7, "p50_ms": 800 + i, "p95_ms": 1000 + 100*(i%6), "wait_p95_ms": 40 * (i % 9)}
 	}
 	return map[string]any{
 		"phase": phase, "parameters": r.values, "elapsed_seconds": at.Seconds(), "of_seconds": length.Seconds(),

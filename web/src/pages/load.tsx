@@ -86,9 +86,9 @@ function Start({ again }: { again: () => void }) {
   );
 }
 
-const courses: { key: "answered" | "waiting" | "p95_ms" | "wait_p95_ms"; label: string; say: (v: number) => string }[] = [
+const courses: { key: "answered" | "in_flight" | "p95_ms" | "wait_p95_ms"; label: string; say: (v: number) => string }[] = [
   { key: "answered", label: "Answers a second", say: count },
-  { key: "waiting", label: "Under way", say: count },
+  { key: "in_flight", label: "Under way", say: count },
   { key: "p95_ms", label: "p95 answer", say: span },
   { key: "wait_p95_ms", label: "p95 wait", say: span },
 ];

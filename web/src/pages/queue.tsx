@@ -215,7 +215,7 @@ function Flows({ state: s }: { state: State }) {
         </div>
       )}
       <p class="soft">
-        In the order of service. Starts in: of its first request, expected, and what holds for 9 in 10. Oldest: how long that has waited. Share: of what its upstreams did in the last minute or so, of what is its due
+        By position. Starts in: of its first request, expected, and what holds for 9 in 10. Oldest: how long that has waited. Share: of what its upstreams did in the last minute or so, of what is its due
         when everybody here gets a fair part. Rows stand still while you point at them.
       </p>
       {ending && <Sure of={ending} close={() => setEnding(null)} />}

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Story, Tokens } from "../types";
 import { get } from "../api";
-import { moment, reason, span } from "../format";
+import { moment, shortly, span } from "../format";
 import { Empty, Num, Pill, Span, Table } from "../parts";
 import { Outcome } from "./requests";
 
@@ -17,7 +17,7 @@ function steps(r: Story): Step[] {
   const all: Step[] = [];
   let free = 0;
   for (const t of r.tries ?? []) {
-    if (t.start_ms > free + 0.5) all.push({ name: t.reason ? `waits for ${reason(t.reason)}` : "waits", kind: "wait", from: free, to: t.start_ms });
+    if (t.start_ms > free + 0.5) all.push({ name: t.reason ? `waits for ${shortly(t.reason)}` : "waits", kind: "wait", from: free, to: t.start_ms });
     const ok = t.kind === "none";
     const first = t.first_byte_ms > 0 && t.first_byte_ms < t.total_ms;
     const begun = t.start_ms + (first ? t.first_byte_ms : t.total_ms);
@@ -25,7 +25,7 @@ function steps(r: Story): Step[] {
     if (first) all.push({ name: `${t.upstream}: ${ok ? "answers" : "fails"}`, kind: ok ? "answer" : "fail", from: begun, to: t.start_ms + t.total_ms });
     free = t.start_ms + t.total_ms;
   }
-  if (all.length === 0) all.push({ name: r.reason ? `waits for ${reason(r.reason)}` : "waits", kind: "wait", from: 0, to: r.total_ms });
+  if (all.length === 0) all.push({ name: r.reason ? `waits for ${shortly(r.reason)}` : "waits", kind: "wait", from: 0, to: r.total_ms });
   return all;
 }
 
