@@ -39,6 +39,7 @@ var (
 	vFull      = verdict{http.StatusServiceUnavailable, true, "Too many requests are waiting for the model."}
 	vDraining  = verdict{http.StatusServiceUnavailable, true, "The gateway is restarting."}
 	vNoUp      = verdict{http.StatusServiceUnavailable, true, "No upstream can take the request at the moment."}
+	vRemoved   = verdict{http.StatusServiceUnavailable, false, "An operator took the request out of the queue."}
 	vThrottle  = verdict{http.StatusServiceUnavailable, true, "The upstream is limiting requests."}
 	vExhausted = verdict{http.StatusBadGateway, false, "The account of the gateway at the upstream is used up."}
 	vOverload  = verdict{http.StatusServiceUnavailable, true, "The upstream is overloaded."}
@@ -52,7 +53,7 @@ var (
 
 // failures are the verdicts whose status is not that of a failure unknown here.
 var failures = []verdict{
-	vRequest, vRoute, vForm, vEmpty, vCut, vRefused, vLong, vSoft, vHard, vHold, vTooLong, vTooLarge, vFull, vDraining, vNoUp,
+	vRequest, vRoute, vForm, vEmpty, vCut, vRefused, vLong, vSoft, vHard, vHold, vTooLong, vTooLarge, vFull, vDraining, vNoUp, vRemoved,
 	vThrottle, vExhausted, vOverload, vTimeout, vInvalid, vAuth, vFailed, vClosed,
 }
 
@@ -108,6 +109,8 @@ func verdictOfRefusal(r *admission.Refusal) verdict {
 		return vFull
 	case errors.Is(r.Err, flow.ErrDraining), errors.Is(r.Err, flow.ErrDrained):
 		return vDraining
+	case errors.Is(r.Err, flow.ErrRemoved):
+		return vRemoved
 	}
 	return vNoUp
 }

@@ -287,6 +287,7 @@ func TestVerdicts(t *testing.T) {
 		{refusal(flow.ErrFlowFull), vFull},
 		{refusal(flow.ErrDraining), vDraining},
 		{refusal(flow.ErrNoUpstream), vNoUp},
+		{refusal(flow.ErrRemoved), vRemoved},
 		{flow.ErrDrained, vDraining},
 		{upstream(llm.KindThrottle), vThrottle},
 		{upstream(llm.KindExhausted), vExhausted},

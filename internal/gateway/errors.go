@@ -132,6 +132,11 @@ func faultOfRefusal(r *admission.Refusal) *fault {
 			status: http.StatusConflict, typ: typeInvalid, code: "replaced", retry: retryNone,
 			message: "The same request came again and took this one's place in line.",
 		}
+	case errors.Is(r.Err, flow.ErrRemoved): // a client that came back by itself would undo it
+		*f = fault{
+			status: http.StatusServiceUnavailable, typ: typeServer, code: "removed", retry: retryNone,
+			message: "An operator took this request out of the queue.",
+		}
 	case errors.Is(r.Err, flow.ErrTooLarge):
 		*f = fault{
 			status: http.StatusRequestEntityTooLarge, typ: typeInvalid, code: "request_too_large", retry: retryNone,

@@ -46,6 +46,7 @@ func TestI3Faults(t *testing.T) {
 		"drained in flight": {flow.ErrDrained, 503, "server_is_overloaded", "", true, !theirs},
 		"hold":              {refusal(flow.ErrHold), 429, "rate_limit_exceeded", "true", true, !theirs},
 		"replaced":          {refusal(flow.ErrReplaced), 409, "replaced", "false", false, !theirs},
+		"removed":           {refusal(flow.ErrRemoved), 503, "removed", "false", false, !theirs},
 		"a bare sentinel":   {flow.ErrQueueFull, 503, "server_is_overloaded", "", true, !theirs},
 		"no task":           {task.ErrNotFound, 404, "task_not_found", "false", false, !theirs},
 		"soft limit":        {dispatch.ErrSoftLimit, 504, "deadline_exceeded", "false", false, !theirs},
@@ -102,7 +103,7 @@ func everyFault() map[string]*fault {
 	}
 	for _, cause := range []error{
 		flow.ErrQueueFull, flow.ErrFlowFull, flow.ErrTooLong, flow.ErrTooLarge, flow.ErrNoUpstream, flow.ErrDraining, flow.ErrHold, flow.ErrCanceled,
-		flow.ErrReplaced, flow.ErrDrained, flow.ErrRefused, flow.ErrEvicted, dispatch.ErrHardLimit, dispatch.ErrSoftLimit, task.ErrNotFound, errUnlisted,
+		flow.ErrReplaced, flow.ErrRemoved, flow.ErrDrained, flow.ErrRefused, flow.ErrEvicted, dispatch.ErrHardLimit, dispatch.ErrSoftLimit, task.ErrNotFound, errUnlisted,
 	} {
 		all["bare "+cause.Error()] = faultOf(cause, "i")
 		for _, reason := range []flow.Reason{flow.ReasonNone, flow.ReasonTokens, flow.ReasonRate} {
