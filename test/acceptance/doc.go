@@ -24,6 +24,7 @@
 //	nonce       200 users through cache, shared calls, fallback, streams, tasks and cancels:
 //	            everybody gets his own answer; -requests, a million by default
 //	hostile     slow, huge, forged and malformed requests, and what a polite user notices of them
+//	console     what an open page costs a gateway at which 10,000 users wait
 //	plan        what millrace plan says against what then happens, 15 minutes each, all at once with
 //	            -parallel 6; but for plan/size they run only with -long or where -run names them
 //	trace       a recorded hour at 20x: Azure's traces from -data, else fitted ones

@@ -29,7 +29,7 @@ type site struct {
 
 // ownCases are the cases with a course of their own.
 func ownCases(requests int64) []scenario {
-	all := append(seedCases(), nonceCase(requests))
+	all := append(seedCases(), nonceCase(requests), consoleCase())
 	return append(all, hostileCases()...)
 }
 
