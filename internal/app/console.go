@@ -114,7 +114,7 @@ func (a *App) mounts(p *plan, own []gateway.Mount) []gateway.Mount {
 	for _, m := range a.inspector.Mounts() {
 		access := gateway.Keyed
 		if m.Operator {
-			access = gateway.Operator
+			access = gateway.Viewer
 		}
 		if m.Operator && p.config.AllLoopback() {
 			continue // the others have the same listener

@@ -38,3 +38,20 @@ func TestDesksOpenByRole(t *testing.T) {
 		}
 	}
 }
+
+// TestStoriesOpenByRole: who may look sees the stories of all on either listener, a
+// client's key opens its own on the one for all, and none on the operators'.
+func TestStoriesOpenByRole(t *testing.T) {
+	testkit.LeakCheck(t)
+	m := newModel(t)
+	close(m.release)
+	a := keyed(t, m, "0.0.0.0:0", "")
+	const line = "GET /api/v1/requests"
+	for key, want := range map[string][2]int{"": {401, 401}, bobKey: {200, 403}, slimKey: {200, 200}, annKey: {200, 200}} {
+		for i, address := range []string{a.Addr(), a.AdminAddr()} {
+			if status, answer := tell(t, address, letter{line, key, "", nil}); status != want[i] {
+				t.Errorf("listener %d, key %.12q: %d, want %d: %.200s", i, key, status, want[i], answer)
+			}
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -142,7 +141,7 @@ func newScratch(a *App) (*scratch, error) {
 	return s, nil
 }
 
-// staged is a configuration with all quotas, classes, routes and endpoints of c,
+// simulated is a configuration with all quotas, classes, routes and endpoints of c,
 // that is reached from this machine alone and reaches nobody.
 func simulated(c *config.Config) *config.Config {
 	s := *c
@@ -154,7 +153,6 @@ func simulated(c *config.Config) *config.Config {
 		u := &s.Upstreams[i]
 		u.Provider, u.BaseURL, u.APIKey = config.ProviderSim, "", config.Secret{}
 	}
-	s.Classes = maps.Clone(c.Classes)
 	return &s
 }
 

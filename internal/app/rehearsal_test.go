@@ -29,7 +29,7 @@ func TestRehearsalTouchesNothing(t *testing.T) {
 	if err := r.StartJSON([]byte(`{"users":-1}`)); err == nil || r.Busy() {
 		t.Errorf("what cannot be run: %v, busy %t", err, r.Busy())
 	}
-	if err := r.StartJSON([]byte(`{"users":20,"requests_per_minute":600,"seconds":1,"tokens":100}`)); err != nil {
+	if err := r.StartJSON([]byte(`{"users":20,"requests_per_minute":300,"seconds":1,"tokens":100}`)); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.StartJSON(nil); !errors.Is(err, trial.ErrRunning) {

@@ -75,7 +75,8 @@ func (f *demoFlags) run(ctx context.Context, s Streams) (err error) {
 	}
 	serving, halt := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
-	go func() { served <- a.Run(serving) }()
+	ctx, leave := context.WithCancel(ctx) // users leave a gateway that has ended
+	go func() { defer leave(); served <- a.Run(serving) }()
 	root := "http://" + a.Addr()
 	_, _ = fmt.Fprintf(s.Err, "millrace %s demo: %d users ask a simulated model that allows 60 requests and 180,000 tokens a minute, 15 at a time.\n\n"+
 		"  Look: %s/ui/\n\n", app.Version(), f.users, root)

@@ -157,10 +157,13 @@ func parseNetwork(text string) (netip.Prefix, error) {
 }
 
 func (l *loader) checkMetrics() {
-	if d := l.config.Metrics.EMF.Interval; d < time.Second {
-		l.wrong("metrics.emf.interval", "write at least 1s", "%s is too short", formatDuration(d))
+	const path, most = "metrics.emf.interval", time.Hour
+	switch d := l.config.Metrics.EMF.Interval; {
+	case d < time.Second:
+		l.wrong(path, "write at least 1s", "%s is too short", formatDuration(d))
+	case d > most:
+		l.wrong(path, "shorten it", "%s is longer than %s", formatDuration(d), formatDuration(most))
 	}
-	l.atMost("metrics.emf.interval", l.config.Metrics.EMF.Interval)
 }
 
 func (l *loader) checkTasks() {

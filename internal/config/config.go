@@ -160,7 +160,7 @@ type Metrics struct {
 // EMF are lines in CloudWatch's embedded metric format.
 type EMF struct {
 	File     string        `key:"file" doc:"appended to; '-' is the standard output (– : none is written)"`
-	Interval time.Duration `key:"interval" doc:"between two lines of one thing, at least 1s"`
+	Interval time.Duration `key:"interval" doc:"between two lines of one thing, 1s to 1h"`
 }
 
 // Limits bound the gateway itself.

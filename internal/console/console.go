@@ -147,6 +147,7 @@ type Console struct {
 	mu      sync.Mutex
 	frame   frame
 	flows   []gate.FlowState // room for those of a frame
+	search  search
 	streams int
 	closed  chan struct{}
 	once    sync.Once

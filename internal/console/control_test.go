@@ -346,6 +346,10 @@ func TestI7Lines(t *testing.T) {
 		}
 	}
 	s.lines = append(s.lines, make([]gate.FlowState, 100)...)
+	if w := s.ask("GET", "/api/v1/console/flows", ""); !strings.Contains(w.Body.String(), `"looked":991`) {
+		t.Errorf("a search within the same second looks anew: %.100s", w.Body)
+	}
+	s.ask("POST", "/api/v1/console/flows/evict", `{"class":"chat","tenant":"t","user":"ann"}`)
 	if w := s.ask("GET", "/api/v1/console/flows", ""); !strings.Contains(w.Body.String(), `"looked":1000`) {
 		t.Errorf("a search looks at more than 1,000: %.100s", w.Body)
 	}

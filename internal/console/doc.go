@@ -37,7 +37,8 @@
 //   - I6 One truth: all pages and GET state get the same frame, built at most
 //     once a second, and after an act, however many there are.
 //   - I7 Bounds: streams, sessions, classes, flows, users and requests shown are
-//     bounded. A session plays one plan at a time, the newest, for as long as it
+//     bounded, and so is how often the gate is asked for them: once a second, and after
+//     an act, however many people look. A session plays one plan at a time, the newest, for as long as it
 //     asks and at most 30 s; there are two in all.
 //   - I8 Drift: dist is what the bundler makes of web.
 //   - I9 Avoided: the count of avoided 429s follows from the arrivals alone, in

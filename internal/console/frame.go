@@ -116,7 +116,7 @@ func (c *Console) latest(now time.Time) frame {
 func (c *Console) refresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.frame.built = time.Time{}
+	c.frame.built, c.search = time.Time{}, search{}
 }
 
 func (c *Console) build(now time.Time) {

@@ -116,6 +116,23 @@ func lineOf(now time.Time, f *gate.FlowState) line {
 	}
 }
 
+// search is what searches look through: never changed, but replaced.
+type search struct {
+	at    time.Time
+	flows []gate.FlowState
+}
+
+// searchable are the flows of this second: the gate stands still while they are gathered,
+// however many people look for one.
+func (c *Console) searchable(now time.Time) search {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := &c.search; s.at.IsZero() || now.Sub(s.at) >= tick {
+		s.at, s.flows = now, c.deps.Flows(nil, maxSearch)
+	}
+	return c.search
+}
+
 // serveFlows answers with the flows of a class, or whose names hold a pattern, among
 // the first in the order of service: more than a frame has room for.
 func (c *Console) serveFlows(v *visit) {
@@ -129,9 +146,9 @@ func (c *Console) serveFlows(v *visit) {
 		v.problem(http.StatusBadRequest, "Look for at most 200 letters.")
 		return
 	}
-	now, list, found := time.Now(), []line{}, 0
-	all := c.deps.Flows(nil, maxSearch)
-	for _, f := range all {
+	s, list, found := c.searchable(time.Now()), []line{}, 0
+	for i := range s.flows {
+		f := &s.flows[i]
 		if class != "" && string(f.Key.Class) != class {
 			continue
 		}
@@ -139,8 +156,8 @@ func (c *Console) serveFlows(v *visit) {
 			continue
 		}
 		if found++; found <= maxLines {
-			list = append(list, lineOf(now, &f))
+			list = append(list, lineOf(s.at, f))
 		}
 	}
-	v.json(map[string]any{"flows": list, "found": found, "looked": len(all)})
+	v.json(map[string]any{"flows": list, "found": found, "looked": len(s.flows)})
 }

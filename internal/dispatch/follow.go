@@ -196,9 +196,11 @@ func (r *run) expired(w *waiter, s *sight) bool {
 // holdEnded tells a client whose hold has ended when to ask again.
 func (r *run) holdEnded(c *call) error {
 	s := c.status()
-	return &admission.Refusal{
-		Err: flow.ErrHold, RetryAfter: min(max(s.ETA, minRetry), maxRetry), ETA: s.ETAP90, Reason: s.Reason,
+	after := min(max(s.ETA, minRetry), maxRetry)
+	if s.Unknown {
+		after = maxRetry
 	}
+	return &admission.Refusal{Err: flow.ErrHold, RetryAfter: after, ETA: s.ETAP90, Reason: s.Reason}
 }
 
 // ended is the verdict of a call that has ended: for the one to whom it belonged as

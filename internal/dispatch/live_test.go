@@ -119,6 +119,28 @@ func TestStoryOfARequestThatWasThrottled(t *testing.T) {
 	})
 }
 
+// What waits for an operator was promised no time, neither its client nor the books.
+func TestStoryOfAPausedClass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, Options{})
+		req := request(straight, false)
+		if err := h.admission.Pause(flow.Chat); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Minute, func() {
+			if err := h.admission.Resume(flow.Chat); err != nil {
+				t.Error(err)
+			}
+		})
+		if got := h.Do(t.Context(), req, &client{t: t}); got != flow.OutcomeServed {
+			t.Fatalf("outcome %v", got)
+		}
+		if r := h.book.records[0]; r.Quoted || r.First != flow.ReasonPaused || r.Queued != time.Minute {
+			t.Errorf("record %+v", r)
+		}
+	})
+}
+
 // A refusal's record says what the limit was, and when to come back.
 func TestStoryOfARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

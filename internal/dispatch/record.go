@@ -95,8 +95,10 @@ func (r *run) finish(outcome flow.Outcome, err error) flow.Outcome {
 func (r *run) explain(err error) {
 	e := &r.record
 	if entry := r.meta.Entry; entry != (admission.Status{}) {
-		e.Quoted, e.Position, e.EtaP50, e.EtaP90 = true, entry.Position, entry.ETA, entry.ETAP90
 		e.First, e.Reason = entry.Reason, entry.Reason
+		if !entry.Unknown { // else nothing was promised
+			e.Quoted, e.Position, e.EtaP50, e.EtaP90 = true, entry.Position, entry.ETA, entry.ETAP90
+		}
 	}
 	if r.meta.Reason != flow.ReasonNone {
 		e.Reason = r.meta.Reason

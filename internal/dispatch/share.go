@@ -290,7 +290,7 @@ func lonely(err error, hold time.Time) bool {
 	switch {
 	case errors.Is(err, flow.ErrHold):
 		return hold.IsZero() || time.Now().Before(hold)
-	case errors.Is(err, flow.ErrTooLong), errors.Is(err, flow.ErrFlowFull), errors.Is(err, flow.ErrReplaced):
+	case errors.Is(err, flow.ErrTooLong), errors.Is(err, flow.ErrFlowFull), errors.Is(err, flow.ErrReplaced), errors.Is(err, flow.ErrRemoved):
 		return true
 	}
 	return false

@@ -252,6 +252,29 @@ func TestI7OwnershipPasses(t *testing.T) {
 	})
 }
 
+// Whom an operator evicts takes nobody else along.
+func TestI7EvictedAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, Options{})
+		h.seat(t, 50*time.Second)
+		var evicted flow.Key
+		a := h.ask(t, "a", func(r *Request, _ *taker) { evicted = r.Ask.Flow })
+		<-time.After(time.Second)
+		b := h.ask(t, "b", nil)
+		<-time.After(time.Second)
+		if n, err := h.admission.Evict(evicted); n != 1 || err != nil {
+			t.Errorf("evicted %d: %v", n, err)
+		}
+		if <-a.done; a.outcome != flow.OutcomeEvicted || !errors.Is(a.err, flow.ErrRemoved) {
+			t.Errorf("a: %v: %v", a.outcome, a.err)
+		}
+		if <-b.done; b.outcome != flow.OutcomeServed {
+			t.Errorf("b: %v: %v", b.outcome, b.err)
+		}
+		h.even(t, 2)
+	})
+}
+
 // The last one's hold is the call's: the gate ends it, and keeps the place.
 func TestI7LastHoldKeepsThePlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -291,6 +314,7 @@ func TestI7OthersDoNotShareWhatConcernsOneAlone(t *testing.T) {
 			{flow.ErrTooLong, now, true},
 			{flow.ErrFlowFull, now, true},
 			{flow.ErrReplaced, now, true},
+			{flow.ErrRemoved, now, true},
 			{flow.ErrHold, now.Add(1), true},
 			{flow.ErrHold, time.Time{}, true},
 			{flow.ErrHold, now, false},

@@ -119,6 +119,7 @@ type Live struct {
 	Position int           // in the queue, 1 is next; 0 if it does not wait
 	EtaP50   time.Duration // from now; only with Position
 	EtaP90   time.Duration
+	Unknown  bool        // when it will be its turn: EtaP50 and EtaP90 are 0
 	Reason   flow.Reason // what it waits for; only with Position
 }
 
@@ -190,11 +191,19 @@ func Underway(now time.Time, l *Live, tries []event.Attempt) *Story {
 		s.Summary = "It is about to run, " + span(r.Total) + " after its arrival."
 	default:
 		s.Wait = Wait{Reason: string(l.Reason), Position: l.Position, EtaP50: ms(l.EtaP50), EtaP90: ms(l.EtaP90)}
-		s.Summary = "It waits for " + wantOf(l.Reason) + ": " + placeOf(l.Position) + ", about " + span(l.EtaP50) + " to go, 9 times of 10 at most " + span(l.EtaP90) + "."
+		s.Summary = "It waits for " + wantOf(l.Reason) + ": " + placeOf(l.Position) + ", " + l.left() + "."
 		s.Help = t.lift(l.Reason)
 	}
 	s.Why = t.failures()
 	return s
+}
+
+// left says how long it has to wait yet.
+func (l *Live) left() string {
+	if l.Unknown {
+		return "and nobody knows for how long"
+	}
+	return "about " + span(l.EtaP50) + " to go, 9 times of 10 at most " + span(l.EtaP90)
 }
 
 // LineOf is the short form of Ended.

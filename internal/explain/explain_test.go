@@ -116,7 +116,7 @@ func TestI1EverythingHasWordsOfItsOwn(t *testing.T) {
 
 var reasons = []flow.Reason{
 	flow.ReasonTurn, flow.ReasonRequests, flow.ReasonInput, flow.ReasonOutput, flow.ReasonTokens, flow.ReasonSeats, flow.ReasonRate,
-	flow.ReasonBreaker, flow.ReasonRamp, flow.ReasonTasks,
+	flow.ReasonBreaker, flow.ReasonRamp, flow.ReasonTasks, flow.ReasonPaused,
 }
 
 // draw makes up a record and attempts that could belong together.
@@ -252,11 +252,15 @@ func TestLive(t *testing.T) {
 	}{
 		{l, Running},
 		{&Live{ID: "req_9", Arrived: noon, Position: 1, Reason: flow.ReasonSeats}, Waiting},
+		{&Live{ID: "req_9", Arrived: noon, Position: 1, Unknown: true, Reason: flow.ReasonBreaker}, Waiting},
 		{&Live{ID: "req_9", Arrived: noon}, Waiting},
 	} {
 		got := Underway(noon.Add(s), c.live, tries[:1])
 		if got.State != c.want || got.Outcome != "" || got.Summary == "" || len(got.Attempts) != 1 || len(got.Why) != 1 {
 			t.Errorf("%+v", got)
+		}
+		if strings.Contains(got.Summary, "nobody knows") != c.live.Unknown {
+			t.Errorf("%q", got.Summary)
 		}
 	}
 }

@@ -75,6 +75,7 @@ var causeWords = map[string]string{
 	"client_left": "Its client left",
 	"hard_limit":  "It ran longer than its class may",
 	"soft_limit":  "It ran up to the soft limit of its class, and was asked to finish",
+	"removed":     "An operator took it out of the queue",
 	"replaced":    "The same request came again and took its place",
 	"behind":      "Its client read a shared answer too slowly",
 }

@@ -330,10 +330,16 @@ func (q *Queue) unstop(u *node) {
 func (q *Queue) Shelved() int { return q.shelved }
 
 // Unshelve puts the first most of the shelved flows back into the order, with their
-// tags.
+// tags, and beside these all that were moved up.
 func (q *Queue) Unshelve(most int) {
 	if q.shelved == 0 || most <= 0 {
 		return
+	}
+	for _, u := range q.moved {
+		if u.first > 0 && u.shelved {
+			q.unstop(u)
+			u.update(true)
+		}
 	}
 	l := look{most: most, shelved: true, best: q.looked[:0]}
 	l.classes(q.root)

@@ -55,7 +55,7 @@ func seconds(s float64) time.Duration {
 func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64, why flow.Reason) {
 	position, work := e.pool.queue.Ahead(&e.item)
 	wait, why = max(work-e.item.Cost, 0), e.reason
-	if e.class.paused {
+	if e.class.paused && g.classes[e.class.name] == e.class { // one that is gone goes on
 		return position, math.Inf(1), flow.ReasonPaused
 	}
 	if u := g.primary(now, e); u >= 0 {

@@ -89,7 +89,7 @@ func (g *Gate) MoveUp(key flow.Key) error {
 	found := false
 	for _, p := range g.pools {
 		if p.queue.Promote(key) {
-			found, p.dirty = true, true
+			found, p.resume = true, true // its tenant may be halted for another's head, or it a task that is shelved
 		}
 	}
 	if !found {
@@ -112,10 +112,12 @@ func (g *Gate) Evict(now time.Time, key flow.Key) (int, error) {
 			n++
 			e.refusal = &Refusal{Err: flow.ErrRemoved, Reason: e.reason}
 		}
-		g.due.set(e, now)
 	}
 	if n == 0 {
 		return 0, fmt.Errorf("%w: nothing of %s waits", ErrUnknown, key)
+	}
+	for _, e := range list {
+		g.due.set(e, now) // kept places, too
 	}
 	return n, nil
 }

@@ -343,3 +343,93 @@ func TestI9TenantReason(t *testing.T) {
 		t.Errorf("he waited for %q", got[0].Grant.Reason)
 	}
 }
+
+// smallTenant is a gate with a tenant of 1,000 tokens a minute, and its requests.
+func smallTenant(t *testing.T) (w *world, ask func(user string, tokens int64) Ask) {
+	t.Helper()
+	o := single(0)
+	o.Tenants = []Tenant{{Name: "small", Tokens: Rate{Max: 1000, Per: time.Minute}}}
+	return newWorld(t, o), func(user string, tokens int64) Ask {
+		return Ask{Flow: flow.Key{Class: flow.Chat, Tenant: "small", User: user}, Size: llm.Size{TextBytes: 4 * tokens, MaxOutput: 1}}
+	}
+}
+
+// TestI9HaltedHeadLeaves: whoever waited behind a head that is beyond its tenant's quota
+// runs at once when that head gives up.
+func TestI9HaltedHeadLeaves(t *testing.T) {
+	w, ask := smallTenant(t)
+	first, got := w.arrive(ask("a", 500))
+	w.want("within its tokens", got, first)
+	second, got := w.arrive(ask("b", 800))
+	w.want("beyond its tokens", got)
+	third, got := w.arrive(ask("c", 100))
+	w.want("behind the head", got)
+	w.want("the head leaves", w.step(Event{Kind: Leave, ID: second}), third)
+}
+
+// TestI12MoveUpOfAHaltedTenant: who was moved up does not wait for a head of his tenant.
+func TestI12MoveUpOfAHaltedTenant(t *testing.T) {
+	w, ask := smallTenant(t)
+	w.arrive(ask("a", 500))
+	w.arrive(ask("b", 800))
+	third, got := w.arrive(ask("c", 100))
+	w.want("behind the head", got)
+	if err := w.gate.MoveUp(ask("c", 1).Flow); err != nil {
+		t.Fatal(err)
+	}
+	w.want("moved up", w.step(Event{}), third)
+}
+
+// TestI12MoveUpOfAShelvedTask: who was moved up is the next task that runs.
+func TestI12MoveUpOfAShelvedTask(t *testing.T) {
+	o := single(0)
+	o.Tasks = 1
+	w := newWorld(t, o)
+	running, _ := w.arrive(Ask{Flow: user(flow.Chat, 0), Task: true})
+	var ids []uint64
+	for i := range 3 {
+		id, _ := w.arrive(Ask{Flow: user(flow.Chat, 1+i), Task: true})
+		ids = append(ids, id)
+	}
+	if err := w.gate.MoveUp(user(flow.Chat, 3)); err != nil {
+		t.Fatal(err)
+	}
+	w.want("no task more may run", w.step(Event{}))
+	w.want("a task has ended", w.settle(running), ids[2])
+	w.want("and again", w.settle(ids[2]), ids[0])
+}
+
+// TestI12EvictOfAKeptPlace: where nothing is evicted nothing changes.
+func TestI12EvictOfAKeptPlace(t *testing.T) {
+	w := newWorld(t, single(1))
+	w.arrive(Ask{Flow: user(flow.Chat, 0)})
+	id, _ := w.arrive(Ask{Flow: user(flow.Chat, 1), Place: "p"})
+	w.step(Event{Kind: Abandon, ID: id})
+	if _, err := w.gate.Evict(w.now, user(flow.Chat, 1)); !errors.Is(err, ErrUnknown) {
+		t.Fatalf("%v, want ErrUnknown", err)
+	}
+	w.step(Event{})
+	if len(w.gate.places) != 1 {
+		t.Error("the place of who will ask again is lost")
+	}
+}
+
+// TestI13PausedClassGone: who waits in a paused class that a reload has taken away goes
+// on, and is not told that it is paused.
+func TestI13PausedClassGone(t *testing.T) {
+	o := single(1)
+	o.Classes = []Class{{Name: "x"}, {Name: flow.Chat}}
+	w := newWorld(t, o)
+	busy, _ := w.arrive(Ask{Flow: user(flow.Chat, 0)})
+	id, _ := w.arrive(Ask{Flow: user("x", 1)})
+	if err := w.gate.Pause("x"); err != nil {
+		t.Fatal(err)
+	}
+	w.step(Event{})
+	o.Classes = o.Classes[1:]
+	w.reconfigure(o)
+	if s, _ := w.gate.Status(w.now, id); s.Unknown || s.Reason == flow.ReasonPaused {
+		t.Errorf("he is told %+v", s)
+	}
+	w.want("a seat is free", w.settle(busy), id)
+}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/internal/fairqueue"
@@ -25,10 +26,11 @@ type pool struct {
 	waiting bool      // what the quotas were last told
 }
 
-// halted is a tenant within a class.
+// halted is a tenant within a class, and the head that did not fit.
 type halted struct {
 	tenant *tenant
 	class  flow.Class
+	head   *entry
 }
 
 // touched reports whether a search may find something new.
@@ -69,11 +71,13 @@ func (p *pool) restore(e *entry) {
 	p.dirty = true
 }
 
-// take takes a waiting entry out of the queue.
+// take takes a waiting entry out of the queue. Those whom it halted may fit where it
+// did not.
 func (p *pool) take(e *entry) {
 	p.queue.Remove(&e.item)
 	p.gate.count(e, -1)
 	p.dirty = true
+	p.resume = p.resume || slices.ContainsFunc(p.halted, func(h halted) bool { return h.head == e })
 }
 
 // line counts who waits for something that all groups of upstreams share.

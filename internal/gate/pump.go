@@ -304,7 +304,7 @@ func (s *search) park(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict
 func (s *search) halt(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict {
 	p := s.pool
 	e.tenant.why = why
-	p.halted = append(p.halted, halted{e.tenant, e.class.name})
+	p.halted = append(p.halted, halted{e.tenant, e.class.name, e})
 	p.unpark = earlier(p.unpark, at)
 	return fairqueue.ParkTenant
 }

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millrace/millrace/internal/admission"
+	"github.com/millrace/millrace/internal/dispatch"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
 )
@@ -52,6 +54,19 @@ func TestChatStream(t *testing.T) {
 }
 
 // A stream waits in the queue: nothing for 5 s, then comments, then its answer.
+// Where nobody knows how long the wait is, nobody says so.
+func TestQueuedWithoutATime(t *testing.T) {
+	s := admission.Status{Position: 2, Unknown: true, Reason: flow.ReasonPaused}
+	if got, want := string(appendComment(nil, s)), ": queued position=2 reason=paused\n\n"; got != want {
+		t.Errorf("comment %q, want %q", got, want)
+	}
+	h := http.Header{}
+	new(values).tell(h, &dispatch.Meta{Entry: s}, flow.Chat)
+	if h[hPosition] == nil || h[hETA] != nil {
+		t.Errorf("headers %v", h)
+	}
+}
+
 func TestQueuedStreamIsHeldWithComments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := build(t, 1, func(ctx context.Context, c *llm.Call) (*llm.Answer, error) {

@@ -61,8 +61,8 @@ func (x *exchange) admit(a Access) (err error) {
 		f.status, f.code, f.retry = http.StatusForbidden, "cross_site", retryNone
 		return f
 	}
-	if k := x.who.key; err == nil && a == Operator && k != nil && k.Role < RoleOperator {
-		f := invalid("", "This is for operators: ask with a key whose role is operator.")
+	if k := x.who.key; err == nil && k != nil && k.Role < least[a] {
+		f := invalid("", "This is for operators: ask with a key whose role allows it.")
 		f.status, f.code, f.retry = http.StatusForbidden, "operators_only", retryNone
 		return f
 	}

@@ -92,7 +92,9 @@ func (v *values) tell(h http.Header, m *dispatch.Meta, class flow.Class) {
 		return
 	}
 	v.set(h, hPosition, decimal(int64(m.Entry.Position)))
-	v.set(h, hETA, decimal(m.Entry.ETA.Milliseconds()))
+	if !m.Entry.Unknown {
+		v.set(h, hETA, decimal(m.Entry.ETA.Milliseconds()))
+	}
 	if m.Entry.Reason != flow.ReasonNone {
 		v.set(h, hReason, string(m.Entry.Reason))
 	}

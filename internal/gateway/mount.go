@@ -16,8 +16,12 @@ const (
 	Open                // everybody
 	Keyed               // whoever holds a key; everybody where none are configured
 	Operator            // whoever holds an operator's key; everybody where none are configured. By Admin only, unless everything is on loopback
+	Viewer              // where Operator is, for whoever holds a viewer's key or an operator's; everybody where none are configured
 	Desk                // where Operator is, and its handler asks for the key itself: a browser sends none with a page
 )
+
+// least are the roles that keys must have, by access; that of a client is the zero value.
+var least = [...]Role{Operator: RoleOperator, Viewer: RoleViewer, Desk: RoleClient}
 
 // Dialect is a form of errors.
 type Dialect uint8

@@ -81,8 +81,9 @@ func appendComment(b []byte, s admission.Status) []byte {
 		return append(b, ": running\n\n"...)
 	}
 	b = strconv.AppendInt(append(b, ": queued position="...), int64(s.Position), 10)
-	b = strconv.AppendInt(append(b, " eta="...), ceilSeconds(s.ETA), 10)
-	b = append(b, 's')
+	if !s.Unknown {
+		b = append(strconv.AppendInt(append(b, " eta="...), ceilSeconds(s.ETA), 10), 's')
+	}
 	if s.Reason != flow.ReasonNone {
 		b = append(append(b, " reason="...), s.Reason...)
 	}

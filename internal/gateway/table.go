@@ -235,7 +235,7 @@ func mounted(o *Options) []pattern {
 		if m.Handler != nil {
 			p.serve = func(x *exchange) { m.Handler(&x.out, x.r, x.caller()) }
 		}
-		if m.Access == Operator || m.Access == Desk {
+		if m.Access == Operator || m.Access == Viewer || m.Access == Desk {
 			p.main, p.admin = o.Loopback, true
 		}
 		all = append(all, p)

@@ -36,8 +36,12 @@ type Class struct {
 // spread is that of the prompts' sizes.
 const spread = 0.3
 
-// maxClasses bounds the parts of a mix.
-const maxClasses = 20
+// maxClasses bounds the parts of a mix, maxRate the requests a minute of all users: the
+// run shares a process with what serves.
+const (
+	maxClasses = 20
+	maxRate    = 6000
+)
 
 // read reads parameters; members it does not know are faults.
 func read(raw []byte) (p Parameters, err error) {
@@ -76,6 +80,9 @@ func (p Parameters) validate(o *Options) error {
 	within("stream_share", p.StreamShare, 0, 1)
 	if p.RequestsPerMinute > 0 && p.ThinkSeconds > 0 {
 		faults = append(faults, errors.New("requests_per_minute and think_seconds exclude each other: choose one"))
+	}
+	if total := float64(p.Users) * p.RequestsPerMinute; total > maxRate {
+		faults = append(faults, fmt.Errorf("users and requests_per_minute: %.0f requests a minute in all, at most %d beside a gateway that serves; millrace load has no such bound", total, maxRate))
 	}
 	if len(p.Classes) > maxClasses {
 		faults = append(faults, fmt.Errorf("classes: %d, at most %d", len(p.Classes), maxClasses))

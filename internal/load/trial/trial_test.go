@@ -156,19 +156,20 @@ func TestI1Bounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for raw, want := range map[string]string{
-		`{"users":11}`:                                "users",
-		`{"users":-1}`:                                "users",
-		`{"seconds":61}`:                              "seconds",
-		`{"seconds":0.1}`:                             "seconds",
-		`{"warmup_seconds":61}`:                       "warmup_seconds",
-		`{"tokens":1000000}`:                          "tokens",
-		`{"output_tokens":-1}`:                        "output_tokens",
-		`{"stream_share":2}`:                          "stream_share",
-		`{"requests_per_minute":9e9}`:                 "requests_per_minute",
-		`{"requests_per_minute":1,"think_seconds":1}`: "exclude",
-		`{"classes":[{"class":"chat","weight":-1}]}`:  "weight",
-		`{"url":"http://elsewhere"}`:                  "unknown field",
-		`[]`:                                          "read parameters",
+		`{"users":11}`:                                      "users",
+		`{"users":-1}`:                                      "users",
+		`{"seconds":61}`:                                    "seconds",
+		`{"seconds":0.1}`:                                   "seconds",
+		`{"warmup_seconds":61}`:                             "warmup_seconds",
+		`{"tokens":1000000}`:                                "tokens",
+		`{"output_tokens":-1}`:                              "output_tokens",
+		`{"stream_share":2}`:                                "stream_share",
+		`{"requests_per_minute":9e9}`:                       "requests_per_minute",
+		`{"requests_per_minute":1,"think_seconds":1}`:       "exclude",
+		`{"users":100,"requests_per_minute":61}`:            "6100 requests a minute in all",
+		`{"classes":[{"class":"chat","weight":-1}]}`:        "weight",
+		`{"url":"http://elsewhere"}`:                        "unknown field",
+		`[]`:                                                "read parameters",
 		`{"classes":[` + strings.Repeat(`{},`, 20) + `{}]}`: "classes",
 	} {
 		if err := x.StartJSON([]byte(raw)); err == nil || !strings.Contains(err.Error(), want) {
