@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
@@ -64,7 +63,7 @@ type series [points]float64
 
 func newBook(o *Options, users int, end int64) *book {
 	n := len(o.Gate.Upstreams)
-	expected := float64(users) * float64(end-int64(o.WarmUp)) / float64(max(o.Work.pause(), time.Second))
+	expected := float64(users) * float64(end-int64(o.WarmUp)) / float64(o.Work.gap())
 	if o.Work.Trace != nil {
 		expected = float64(len(o.Work.Trace))
 	}

@@ -201,6 +201,40 @@ func TestI5Proven(t *testing.T) {
 	}
 }
 
+// TestI5ProvenWhereItIsRare: so is that of a row in which what makes users wait comes
+// seldom: large documents, bursts that use little of any limit in the mean, and prompts
+// that are larger than a limit.
+func TestI5ProvenWhereItIsRare(t *testing.T) {
+	t.Parallel()
+	documents, bursts, large := office(10), office(5), office(5)
+	documents.Work.Input, documents.Work.Output = Size{Mean: 12035, Sigma: 1.05, Most: 126195}, Size{Mean: 382, Sigma: 0.42, Most: 2000}
+	bursts.Work.Open, bursts.Work.CV = true, 13
+	large.Work.Input = Size{Mean: 500_000}
+	for name, o := range map[string]Options{"documents": documents, "bursts": bursts, "larger than a limit": large} {
+		o.Seed = 1
+		row := &planned(t, o).Rows[0]
+		if row.Good || len(row.Change) == 0 {
+			t.Errorf("%s: %s; %s", name, row.Verdict, row.Advice)
+		} else if with := changed(t, o, row, 1); !with.Good {
+			t.Errorf("%s: with %v %s", name, row.Change, with.Verdict)
+		}
+	}
+}
+
+// TestServesAgrees: no more users are said to be served than a row of so many says.
+func TestServesAgrees(t *testing.T) {
+	t.Parallel()
+	o := office(1, 10)
+	o.Work.Input, o.Work.Output, o.Seed = Size{Mean: 12035, Sigma: 1.05, Most: 126195}, Size{Mean: 382, Sigma: 0.42, Most: 2000}, 1
+	serves := planned(t, o).Serves
+	if o.Users, o.NoAdvice = []int{serves, serves + 1}, true; serves == 0 {
+		t.Fatal("nobody is served")
+	}
+	if r := planned(t, o).Rows; !r[0].Good || r[1].Good {
+		t.Errorf("%d users are served; so many: %s; one more: %s", serves, r[0].Verdict, r[1].Verdict)
+	}
+}
+
 // changed plays a row again with the change that it names, or a share of it.
 func changed(t *testing.T, o Options, row *Row, share float64) *Row {
 	t.Helper()
@@ -323,6 +357,11 @@ func TestFaultsAreToldTogether(t *testing.T) {
 	o.Duration, o.Work.Rate = 24*time.Hour, 1
 	if _, err := New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "would be simulated") {
 		t.Errorf("a plan that takes hours: %v", err)
+	}
+	o = office(200)
+	o.Duration, o.Work.Open, o.Work.CV, o.Work.Rate = 10*time.Minute, true, 1, 100
+	if _, err := New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "would be simulated") {
+		t.Errorf("requests that come a hundred times a second of each user: %v", err)
 	}
 }
 

@@ -182,8 +182,16 @@ func (o *Options) arrivals() float64 {
 	if o.Work.Trace != nil || len(o.Users) == 0 {
 		return float64(len(o.Work.Trace))
 	}
-	pause := max(o.Work.pause(), time.Second)
-	return float64(slices.Max(o.Users)) * float64(o.Duration+o.WarmUp) / float64(pause)
+	return float64(slices.Max(o.Users)) * float64(o.Duration+o.WarmUp) / float64(o.Work.gap())
+}
+
+// gap is about the mean time between two requests of a user. Who waits for answers has
+// to wait a second for one, more or less.
+func (w *Work) gap() time.Duration {
+	if w.Open {
+		return max(w.pause(), 1)
+	}
+	return max(w.pause(), time.Second)
 }
 
 // pause is the mean time between the requests of a user who never waits.

@@ -13,14 +13,16 @@ import (
 
 // Bounds of a search.
 const (
-	probeSpan     = 15 * time.Minute // measured time of a probe at most
+	probeSpan     = 15 * time.Minute // measured time of a probe at most,
+	probeEnough   = 3000             // but where that brings fewer requests than these, what is rare would not be seen
 	probeLeast    = 3 * time.Minute  // and at least
 	probeArrivals = 20_000           // requests in a probe, where the time above allows
 	wholeArrivals = 200_000          // requests in what confirms a search, likewise
 	needArrivals  = 60_000           // requests in a play of the inverse, likewise
-	relevant      = 0.2              // a limit of which less is used is not asked
+	relevant      = 0.2              // limits of which less is used are asked last
+	noHelp        = 0.98             // of the misery, and more of it is left without a limit that does not help
 	precision     = 0.01             // to which a least value is found
-	confirmations = 8                // whole runs that confirm what probes have found
+	confirmations = 7                // times that what probes have found is raised until whole runs confirm it, ever more
 	affordable    = 50_000           // requests in a run that is repeated with other seeds
 	smallProbes   = 400              // probes that Options.Effort is to be enough for, and more
 )
@@ -41,7 +43,7 @@ func (p *planner) play(g gate.Options, users int, brief bool) (*book, error) {
 	if o.Effort > 0 {
 		arrivals = min(arrivals, o.Effort/smallProbes)
 	}
-	o.Duration = min(o.Duration, probeSpan)
+	o.Duration = min(o.Duration, max(probeSpan, o.bringing(users, probeEnough)))
 	o.shorten(users, arrivals)
 	return p.search(&o, users)
 }
@@ -67,10 +69,14 @@ func (o *Options) shorten(users, arrivals int) {
 	if o.Work.Trace != nil {
 		return
 	}
-	perSecond := float64(users) / max(o.Work.pause(), time.Second).Seconds()
-	span := time.Duration(float64(arrivals) / perSecond * float64(time.Second))
-	o.Duration = min(o.Duration, max(span, probeLeast))
+	o.Duration = min(o.Duration, max(o.bringing(users, arrivals), probeLeast))
 	o.WarmUp = min(o.WarmUp, o.Duration/2)
+}
+
+// bringing is about how long users take to ask so many requests.
+func (o *Options) bringing(users, arrivals int) time.Duration {
+	perSecond := float64(users) / o.Work.gap().Seconds()
+	return time.Duration(min(float64(arrivals)/perSecond, maxDuration.Seconds()) * float64(time.Second))
 }
 
 // finally is fits for the whole time.
@@ -81,7 +87,7 @@ func (p *planner) finally(g gate.Options, users int) (bool, error) {
 
 // large reports that the simulations of a search would take minutes.
 func (p *planner) large(users int) bool {
-	return p.o.Work.Trace == nil && float64(users)*probeLeast.Seconds() > 2*probeArrivals*p.o.Work.pause().Seconds()
+	return p.o.Work.Trace == nil && float64(users)*probeLeast.Seconds() > 2*probeArrivals*p.o.Work.gap().Seconds()
 }
 
 func (p *planner) whole(g gate.Options, users int, brief bool) (*book, error) {
@@ -134,7 +140,7 @@ func (p *planner) advise(r *Row) error {
 
 // was is a limit as it is configured.
 func (p *planner) was(l Limit) Limit {
-	i := slices.IndexFunc(p.limits, func(have Limit) bool { return have.Path == l.Path && have.window == l.window })
+	i := slices.IndexFunc(p.limits, l.same)
 	return p.limits[i]
 }
 
@@ -191,32 +197,39 @@ func (p *planner) without(taken []Limit) gate.Options {
 	return g
 }
 
-// helpful is the limit without which it gets best, and how it is then. Where none alone
-// helps, because several bind at once, it is the one of which most is used.
+// helpful is the limit without which it gets best, and how it is then. Limits of which
+// little is used are asked only where no other helps: they bind in bursts, or turn away
+// what is larger than they are. Where none alone helps, because several bind at once, it
+// is the one of which most is used.
 func (p *planner) helpful(g gate.Options, users int, b *book, taken []Limit) (best *book, found *Limit, err error) {
 	var most *Limit
 	var without *book // most
-	for i := range p.limits {
-		l := &p.limits[i]
-		if slices.ContainsFunc(taken, func(t Limit) bool { return t.Path == l.Path && t.window == l.window }) || b.used(l) < relevant || l.Shadow {
-			continue
+	for _, much := range []bool{true, false} {
+		for i := range p.limits {
+			l := &p.limits[i]
+			if l.Shadow || slices.ContainsFunc(taken, l.same) || (b.used(l) >= relevant) != much {
+				continue
+			}
+			try, err := p.probe(l.with(g, unlimited), users)
+			if err != nil {
+				return nil, nil, err
+			}
+			if most == nil || b.used(l) > b.used(most) {
+				most, without = l, try
+			}
+			if best == nil || try.misery() < best.misery() {
+				best, found = try, l
+			}
 		}
-		try, err := p.probe(l.with(g, unlimited), users)
-		if err != nil {
-			return nil, nil, err
-		}
-		if most == nil || b.used(l) > b.used(most) {
-			most, without = l, try
-		}
-		if best == nil || try.misery() < best.misery() {
-			best, found = try, l
+		if best != nil && best.misery() <= noHelp*b.misery() {
+			return best, found, nil
 		}
 	}
-	if best != nil && best.misery() > 0.98*b.misery() {
-		best, found = without, most
-	}
-	return best, found, nil
+	return without, most, nil
 }
+
+// same reports whether both are the same limit, whatever their values.
+func (l *Limit) same(other Limit) bool { return l.Path == other.Path && l.window == other.window }
 
 // restore puts limits back that were taken away, each at the least value with which
 // all are answered in time as long as the others are away; then all are raised together
@@ -320,24 +333,54 @@ func between(low, high int64, fits func(int64) (bool, error)) (int64, error) {
 	return high, nil
 }
 
-// confirm raises changed limits until all are answered in time with them: a probe sees
-// less of what is rare, and limits hinder each other. nil means that they never are.
+// confirm raises changed limits together until all are answered in time with them: a
+// probe sees less of what is rare, and limits hinder each other. Each step is larger
+// than the one before; what the last one took too far is taken back. nil means that they
+// never are.
 func (p *planner) confirm(users int, changed []Limit) ([]Limit, error) {
-	changed = slices.Clone(changed)
-	for range confirmations {
-		g := p.o.Gate
-		for _, l := range changed {
-			g = l.with(g, l.Max)
+	for low, high, step := int64(0), int64(0), int64(1); step <= 1<<confirmations; low, high, step = high+1, high+step, 2*step {
+		ok, err := p.answers(users, raised(changed, high))
+		if err != nil {
+			return nil, err
 		}
-		if ok, err := p.finally(g, users); err != nil || ok {
-			return changed, err
+		for ok && low < high {
+			mid := low + (high-low)/2
+			enough, err := p.answers(users, raised(changed, mid))
+			if err != nil {
+				return nil, err
+			}
+			if enough {
+				high = mid
+			} else {
+				low = mid + 1
+			}
 		}
-		for i := range changed {
-			l := &changed[i]
-			l.Max = round(l.Max + max(grain(l.Max), l.Max/50))
+		if ok {
+			return raised(changed, high), nil
 		}
 	}
 	return nil, nil
+}
+
+// answers reports whether all are answered in time with changed limits, for the whole time.
+func (p *planner) answers(users int, changed []Limit) (bool, error) {
+	g := p.o.Gate
+	for _, l := range changed {
+		g = l.with(g, l.Max)
+	}
+	return p.finally(g, users)
+}
+
+// raised are limits larger by a number of fiftieths, and by as many grains at least.
+func raised(limits []Limit, fiftieths int64) []Limit {
+	limits = slices.Clone(limits)
+	for i := range limits {
+		l := &limits[i]
+		if fiftieths > 0 {
+			l.Max = round(l.Max + max(fiftieths*grain(l.Max), fiftieths*l.Max/50))
+		}
+	}
+	return limits
 }
 
 // serves finds the most users all of whom are answered in time, between the rows that

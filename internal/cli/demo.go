@@ -98,7 +98,7 @@ func (f *demoFlags) run(ctx context.Context, s Streams) (err error) {
 func (f *demoFlags) gateway(state string, log io.Writer) (*app.App, error) {
 	listen := f.listen
 	for {
-		c, err := config.Load(config.Source{Environ: []string{}, Listen: listen, Set: []string{"state_dir=" + state, "limits.drain=1s", "upstreams.main.quota.window=bucket"}})
+		c, err := config.Load(config.Source{Environ: []string{}, Listen: listen, Set: []string{"state_dir=" + state, "limits.drain=1s", "upstreams.main.quota.window=bucket", "upstreams.main.quota.burst=6s"}})
 		if err != nil {
 			return nil, &usageError{err}
 		}

@@ -49,6 +49,9 @@ func newPlanCommand() *cobra.Command {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			context.AfterFunc(ctx, stop) // a second signal kills
+			if err := f.check(cmd.Flags().Changed); err != nil {
+				return &usageError{err}
+			}
 			if f.question.MaxTokens = f.maxTokens; f.maxTokens == 0 && cmd.Flags().Changed("max-tokens") {
 				f.question.MaxTokens = -1
 			}
@@ -88,6 +91,43 @@ func (f *planFlags) register(cmd *cobra.Command) {
 	fs.Uint64Var(&q.Seed, "seed", 1, "seed of everything random; the same seed plays the same")
 	fs.BoolVar(&f.json, "json", false, "write the rows as JSON")
 	fs.StringVar(&f.html, "html", "", "write a page with plots to this file too")
+}
+
+// check tells flags that contradict each other or would say nothing, since their zero
+// means that they were not given.
+func (f *planFlags) check(given func(flag string) bool) error {
+	var faults []error
+	for _, pair := range [][2]string{
+		{"for-users", "users"}, {"for-users", "html"}, {"for-users", "no-advice"}, {"think", "requests-per-user"},
+	} {
+		if given(pair[0]) && given(pair[1]) {
+			faults = append(faults, fmt.Errorf("--%s and --%s exclude each other: choose one", pair[0], pair[1]))
+		}
+	}
+	q := &f.question
+	for _, positive := range []struct {
+		flag string
+		ok   bool
+	}{
+		{"for-users", f.forUsers > 0},
+		{"tokens", q.Tokens > 0},
+		{"output", q.Output > 0},
+		{"trace-users", q.TraceUsers > 0},
+		{"latency", q.Latency.Total > 0},
+		{"duration", q.Duration != 0},
+		{"max-p95-wait", q.MaxP95 != 0},
+	} {
+		if given(positive.flag) && !positive.ok {
+			faults = append(faults, fmt.Errorf("--%s: write something above 0", positive.flag))
+		}
+	}
+	if f.maxTokens < 0 {
+		faults = append(faults, fmt.Errorf("--max-tokens: %d is negative: 0 sends none", f.maxTokens))
+	}
+	if s := q.Latency.Sigma; !(s >= 0 && s <= 3) {
+		faults = append(faults, fmt.Errorf("--sigma: %v is not between 0 and 3", s))
+	}
+	return errors.Join(faults...)
 }
 
 func (f *planFlags) run(ctx context.Context, stdout io.Writer) error {
@@ -135,9 +175,6 @@ func writeJSON(w io.Writer, v any) error {
 
 // options are what the flags say, and what the configuration says beside them.
 func (f *planFlags) options(c *config.Config) (o capacity.Options, err error) {
-	if f.question.Tokens <= 0 {
-		return o, errors.New("--tokens: a prompt has at least one")
-	}
 	if f.question.Trace, err = f.readTrace(); err != nil {
 		return o, err
 	}

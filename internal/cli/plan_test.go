@@ -114,3 +114,31 @@ func TestPlanRefusesNonsense(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanRefusesWhatItWouldIgnore: flags that say nothing, or contradict each other, are
+// told instead of being taken for those that were not given.
+func TestPlanRefusesWhatItWouldIgnore(t *testing.T) {
+	t.Parallel()
+	page := filepath.Join(t.TempDir(), "plan.html")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--for-users", "20", "--html", page}, "--for-users and --html exclude each other"},
+		{[]string{"--for-users", "20", "--users", "5"}, "--for-users and --users exclude each other"},
+		{[]string{"--think", "5s", "--requests-per-user", "2/m"}, "--think and --requests-per-user exclude each other"},
+		{[]string{"--for-users", "0"}, "--for-users: write something above 0"},
+		{[]string{"--max-p95-wait", "0s"}, "--max-p95-wait: write something above 0"},
+		{[]string{"--latency", "-1s"}, "--latency: write something above 0"},
+		{[]string{"--output", "-5"}, "--output: write something above 0"},
+		{[]string{"--trace-users", "0"}, "--trace-users: write something above 0"},
+		{[]string{"--tokens", "0"}, "--tokens: write something above 0"},
+		{[]string{"--latency", "1s", "--sigma", "-1"}, "--sigma: -1 is not between"},
+		{[]string{"--max-tokens", "-1"}, "--max-tokens: -1 is negative"},
+	} {
+		out, err := runPlan(t, append(c.args, "--duration", "1m")...)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v\n%s", c.args, err, out)
+		}
+	}
+}

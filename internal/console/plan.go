@@ -77,7 +77,7 @@ func (c *Console) servePlan(v *visit) {
 	defer stop()
 	ctx, cancel := context.WithCancelCause(timed)
 	defer cancel(nil)
-	end, err := c.plans.begin(ctx, v.session(), cancel)
+	end, err := c.plans.begin(ctx, c.session(v), cancel)
 	var rows []byte
 	if err == nil {
 		defer end()
@@ -100,10 +100,13 @@ func (c *Console) servePlan(v *visit) {
 	}
 }
 
-// session is whom plans are counted for: the login, or whoever uses the key.
-func (v *visit) session() string {
+// session is whom plans are counted for: the login, or whoever uses the key. A
+// cookie that is none of ours is nobody's.
+func (c *Console) session(v *visit) string {
 	if cookie, err := v.r.Cookie(cookieName); err == nil {
-		return "cookie " + cookie.Value
+		if _, ok := c.sessions.find(time.Now(), cookie.Value); ok {
+			return "cookie " + cookie.Value
+		}
 	}
 	return "key " + v.who.Name
 }

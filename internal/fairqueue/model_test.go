@@ -256,8 +256,8 @@ func TestI6IdleQueueHoldsNothing(t *testing.T) {
 			u.pinned = false
 			u.update(false)
 		}
-		if n, l, b := w.queue.Flows(), w.queue.Len(), w.queue.Backlog(); n != 0 || l != 0 || b != 0 {
-			t.Fatalf("an idle queue holds %d flows, %d requests, %g backlog", n, l, b)
+		if n, u, l, b := w.queue.Flows(), w.queue.Waiters(), w.queue.Len(), w.queue.Backlog(); n != 0 || u != 0 || l != 0 || b != 0 {
+			t.Fatalf("an idle queue holds %d flows, %d that wait, %d requests, %g backlog", n, u, l, b)
 		}
 	})
 }

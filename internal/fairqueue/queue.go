@@ -67,10 +67,11 @@ type Queue struct {
 
 	shelved int
 
-	moves uint64  // how many flows were ever moved up
-	moved []*node // the last of them
-	given ledger  // what was dispatched lately
-	laps  lap
+	waiters int     // users that have something waiting
+	moves   uint64  // how many flows were ever moved up
+	moved   []*node // the last of them
+	given   ledger  // what was dispatched lately
+	laps    lap
 
 	looked []candidate // by AppendWaiting, for the next time
 }
@@ -96,6 +97,9 @@ func (q *Queue) Len() int { return q.root.waiting }
 
 // Flows is the number of users that have something waiting, running or owed.
 func (q *Queue) Flows() int { return q.root.leaves }
+
+// Waiters is the number of users that have something waiting.
+func (q *Queue) Waiters() int { return q.waiters }
 
 // Backlog is the cost of all waiting requests, in seconds.
 func (q *Queue) Backlog() float64 { return q.root.backlog }
@@ -209,6 +213,9 @@ func (q *Queue) insert(u *node, it *Item, keep bool) {
 	if it.index == 0 {
 		q.unstop(u) // the head that had to be parked is not the head any more
 	}
+	if u.waiting == 0 {
+		q.waiters++
+	}
 	u.count(1, it.Cost)
 	u.update(keep)
 }
@@ -221,6 +228,9 @@ func (q *Queue) Remove(it *Item) {
 		q.unstop(u) // it was the head that had to be parked
 	}
 	u.items.remove(it)
+	if u.waiting == 1 {
+		q.waiters--
+	}
 	u.count(-1, -it.Cost)
 	u.update(false)
 }
@@ -240,6 +250,9 @@ func (q *Queue) Dispatch(it *Item) {
 	q.forget(it)
 	u := it.flow
 	u.items.remove(it)
+	if u.waiting == 1 {
+		q.waiters--
+	}
 	u.count(-1, -it.Cost)
 	for n := u; n.parent != nil; n = n.parent {
 		n.inflight++

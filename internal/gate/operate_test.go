@@ -68,6 +68,7 @@ func (m *machine) evict(t *rapid.T) error {
 // told.
 func (m *machine) look() error {
 	want, classes := m.books()
+	users := len(want)
 	list := m.gate.AppendFlows(nil, m.now, 1000)
 	for _, f := range list {
 		w := want[f.Key]
@@ -94,6 +95,9 @@ func (m *machine) look() error {
 		if c.Name == flow.Analysis && (c.Started > machineRate || c.Started < within(m.starts, m.now, time.Minute)) {
 			return fmt.Errorf("I13: %d starts of analysis are shown", c.Started)
 		}
+	}
+	if s.Flows < users || len(m.gate.pools) == 1 && s.Flows != users { // a user of two pools counts in both
+		return fmt.Errorf("I13: %d users with something waiting or running are shown, %d are", s.Flows, users)
 	}
 	if s.Running != len(m.running) || s.Waiting != len(m.waiting) {
 		return fmt.Errorf("I13: %d waiting and %d running are shown, %d and %d are", s.Waiting, s.Running, len(m.waiting), len(m.running))

@@ -17,7 +17,7 @@ type Snapshot struct {
 	ByClass     []ClassState       // every class, by name
 	Waiting     int
 	Running     int
-	Flows       int
+	Flows       int   // users with something waiting or running
 	Tasks       int   // that run
 	Outstanding int   // attempts granted and not settled
 	Late        int64 // events for requests that had ended
@@ -52,17 +52,34 @@ type Saved struct {
 	Breaker breaker.Saved `json:"breaker"`
 }
 
+// onlyRunning is how many users have something running and nothing waiting.
+func (g *Gate) onlyRunning() int {
+	users := make(map[flow.Key]struct{}, len(g.runs))
+	for _, e := range g.runs {
+		waits := false
+		for _, p := range g.pools {
+			_, n := p.queue.Waiting(e.ask.Flow)
+			waits = waits || n > 0
+		}
+		if !waits {
+			users[e.ask.Flow] = struct{}{}
+		}
+	}
+	return len(users)
+}
+
 // Snapshot copies the state.
 func (g *Gate) Snapshot(now time.Time) Snapshot {
 	s := Snapshot{Classes: make(map[flow.Class]int), Tasks: g.tasks, Late: g.late}
 	for _, p := range g.pools {
 		s.Waiting += p.queue.Len()
-		s.Flows += p.queue.Flows()
+		s.Flows += p.queue.Waiters()
 		for name := range g.classes {
 			n, _ := p.queue.Waiting(flow.Key{Class: name})
 			s.Classes[name] += n
 		}
 	}
+	s.Flows += g.onlyRunning()
 	for _, e := range g.places {
 		if !e.away { // nobody waits there
 			s.Waiting--

@@ -241,7 +241,7 @@ describe("plan and load", () => {
     const asked = [];
     page.on("response", (r) => r.url().includes("/api/v1/plan?") && asked.push(r));
     await visit(page, gateway.url, "plan");
-    await page.getByLabel("Model").selectOption("*");
+    await page.getByLabel("Model", { exact: true }).selectOption("*");
     await page.waitForFunction(() => document.querySelector("[aria-busy=true]"));
     await page.waitForFunction(() => document.querySelector("[aria-busy=false]"));
     const rows = await asked.at(-1).json();

@@ -62,6 +62,7 @@ export function stop(): void {
   source?.close();
   source = null;
   clearTimeout(poller);
+  poller = 0;
   clearTimeout(retry);
   clearInterval(watch);
 }

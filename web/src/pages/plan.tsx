@@ -12,7 +12,7 @@ interface Slider {
   steps: number[];
   start: number; // index into steps
   say: (v: number) => string;
-  value: (v: number) => string; // for the gateway
+  value: (v: number) => string; // for the gateway; empty leaves it to it
 }
 
 const sliders: Slider[] = [
@@ -20,6 +20,7 @@ const sliders: Slider[] = [
   { name: "requests_per_user", label: "Requests of each", steps: [0.1, 0.2, 0.5, 1, 2, 3, 4, 6, 10, 20, 30], start: 4, say: (v) => `${v} a minute`, value: (v) => (v < 1 ? `${60 * v}/h` : `${v}/m`) },
   { name: "tokens", label: "Tokens of a prompt", steps: [250, 500, 1000, 2000, 4000, 6000, 8000, 12000, 16000, 32000, 64000, 100000], start: 5, say: count, value: String },
   { name: "output", label: "Tokens of an answer", steps: [25, 50, 100, 150, 219, 300, 500, 800, 1200, 2000, 4000], start: 4, say: count, value: String },
+  { name: "latency", label: "An answer takes", steps: [0, 0.5, 1, 2, 3, 5, 8, 12, 20, 30, 60], start: 0, say: (v) => (v ? span(1000 * v) : "as today's models"), value: (v) => (v ? `${v}s` : "") },
   { name: "max_wait", label: "Good: p95 wait up to", steps: [1, 2, 3, 5, 8, 10, 15, 20, 30, 60, 120], start: 3, say: (v) => span(1000 * v), value: (v) => `${v}s` },
 ];
 
@@ -40,7 +41,8 @@ function question(choice: Choice, manner: string, cls: string, model: string): s
   if (model) q.set("model", model);
   for (const s of sliders) {
     const v = step(s, choice[s.name]);
-    if (s.name !== "users") q.set(s.name, s.value(v));
+    const said = s.value(v);
+    if (s.name !== "users") said && q.set(s.name, said);
     else q.set("users", [1, 2, 3, 4, 5, 6, 7, 8].map((k) => Math.round((k * v) / 8)).join());
   }
   return q.toString();
