@@ -20,7 +20,7 @@ const sliders: Slider[] = [
   { name: "requests_per_user", label: "Requests of each", steps: [0.1, 0.2, 0.5, 1, 2, 3, 4, 6, 10, 20, 30], start: 4, say: (v) => `${v} a minute`, value: (v) => (v < 1 ? `${60 * v}/h` : `${v}/m`) },
   { name: "tokens", label: "Tokens of a prompt", steps: [250, 500, 1000, 2000, 4000, 6000, 8000, 12000, 16000, 32000, 64000, 100000], start: 5, say: count, value: String },
   { name: "output", label: "Tokens of an answer", steps: [25, 50, 100, 150, 219, 300, 500, 800, 1200, 2000, 4000], start: 4, say: count, value: String },
-  { name: "latency", label: "An answer takes", steps: [0, 0.5, 1, 2, 3, 5, 8, 12, 20, 30, 60], start: 0, say: (v) => (v ? span(1000 * v) : "as today's models"), value: (v) => (v ? `${v}s` : "") },
+  { name: "latency", label: "An answer takes", steps: [0, 0.5, 1, 2, 3, 5, 8, 12, 20, 30, 60], start: 0, say: (v) => (v ? span(1000 * v) : "usual time"), value: (v) => (v ? `${v}s` : "") },
   { name: "max_wait", label: "Good: p95 wait up to", steps: [1, 2, 3, 5, 8, 10, 15, 20, 30, 60, 120], start: 3, say: (v) => span(1000 * v), value: (v) => `${v}s` },
 ];
 
