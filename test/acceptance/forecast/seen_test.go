@@ -37,8 +37,9 @@ func TestI1Strict(t *testing.T) {
 			CompareUse(b, &capacity.Row{Use: []capacity.Use{tokens, rate}, Utilization: 0.95}, books)
 		}, true},
 		"other use": {func(b *bench) {
-			tokens.Used = 0.92
-			CompareUse(b, &capacity.Row{Use: []capacity.Use{tokens}, Utilization: 0.92}, books)
+			more := tokens
+			more.Used = 0.92
+			CompareUse(b, &capacity.Row{Use: []capacity.Use{more}, Utilization: 0.92}, books)
 		}, false},
 		"no books": {func(b *bench) {
 			CompareUse(b, &capacity.Row{Use: []capacity.Use{tokens}, Utilization: 0.9}, &load.JudgeBooks{})
