@@ -17,7 +17,7 @@ packages() {
 	case $1 in
 	cc) echo gcc libc6-dev ;;
 	node) echo nodejs npm ;;
-	chromium) echo chromium ;;
+	chromium) echo chromium fonts-dejavu-core fonts-liberation ;;
 	esac
 }
 
