@@ -18,7 +18,7 @@ import (
 const (
 	DefaultStreams  = 64
 	DefaultSessions = 256
-	DefaultIdle     = 12 * time.Hour
+	DefaultSession  = 12 * time.Hour
 )
 
 // Options bound the console.
@@ -165,7 +165,7 @@ func New(o Options, d Deps) (*Console, error) {
 		o.Sessions = DefaultSessions
 	}
 	if o.Session == 0 {
-		o.Session = DefaultIdle
+		o.Session = DefaultSession
 	}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
