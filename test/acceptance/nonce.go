@@ -41,7 +41,7 @@ keys:
 }
 
 func nonceCourse(ctx context.Context, s *site, v *verdict, requests int64) error {
-	instant := []string{"sim", "--listen", "127.0.0.1:0", "--latency", "20ms", "--sigma", "0.5", "--fault"}
+	instant := []string{"sim", "--listen", "127.0.0.1:0", "--latency", "30ms", "--sigma", "0.5", "--fault"} // long enough that identical requests meet
 	first, err := s.start(ctx, "first", append(instant, "500:3%", "--fault", "hang:0.01%", "--seed", "1")...)
 	if err != nil {
 		return err
