@@ -1,14 +1,8 @@
 package cli
 
 import (
-	"context"
-	"errors"
 	"math"
-	"net"
-	"net/http"
-	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/millrace/millrace/internal/flow"
@@ -16,59 +10,33 @@ import (
 	"github.com/millrace/millrace/internal/load"
 	"github.com/millrace/millrace/internal/provider/sim"
 	"github.com/millrace/millrace/internal/quota"
-	"github.com/millrace/millrace/internal/testkit"
 )
 
 // compressedRun puts the same users on the same provider, both speed times as fast, with
 // or without a gateway between that is configured as docs/guide/load.md says.
-func compressedRun(t *testing.T, speed float64, gateway bool) (r load.Result) {
+func compressedRun(t *testing.T, speed float64, gateway bool) load.Result {
 	t.Helper()
 	const requests, tokens, burst = 60, 360_000, 6 * time.Second
-	synctest.Test(t, func(t *testing.T) {
-		hosts := map[string]*testkit.Listener{"judge": testkit.Listen(), "gateway": testkit.Listen()}
-		transport := &http.Transport{MaxIdleConnsPerHost: 1000, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			host, _, _ := strings.Cut(address, ":")
-			return hosts[host].Dial(ctx, network, address)
-		}}
-		judge, err := sim.New(sim.Options{
-			Speed: speed, Limits: sim.Limits{Requests: requests, Tokens: tokens, Seats: 15}, Window: sim.WindowBucket, Burst: burst,
-			Latency: sim.Latency{Total: 2 * time.Second, Sigma: 0.3}, Output: 20,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := &http.Server{Handler: judge}
-		go func() { _ = server.Serve(hosts["judge"]) }()
-		minute := func(dim quota.Dim, most float64) quota.Limit {
-			return quota.Limit{Dim: dim, Max: int64(most * speed), Span: time.Minute, Kind: quota.Bucket, Burst: int64(most * burst.Minutes())}
-		}
-		meter, _ := quota.MeterFor("openai")
-		control, front := wired(t, gate.Options{
-			Upstreams: []gate.Upstream{{Name: "judge", Quota: quota.Options{
-				Limits: []quota.Limit{minute(quota.Requests, requests), minute(quota.Total, tokens)}, Seats: 15, Meter: meter,
-			}}},
-			Routes: []gate.Route{{Upstreams: []int{0}}}, Classes: []gate.Class{{Name: flow.Chat}},
-		}, transport)
-		go func() { _ = front.Serve(hosts["gateway"]) }()
-		target := load.Target{Name: "straight", URL: "http://judge/v1"}
-		if gateway {
-			target = load.Target{Name: "gateway", URL: "http://gateway/v1"}
-		}
-		report, err := load.Run(t.Context(), load.Options{
-			Targets: []load.Target{target}, Model: "m", Judge: "http://judge", Transport: transport, Seed: 1, Speed: speed,
-			Users: 30, Think: 20 * time.Second, Tokens: 5000, TokensSigma: 0.3, WarmUp: 2 * time.Minute, Duration: 4 * time.Minute,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r = report.Targets[0]
-		transport.CloseIdleConnections()
-		if err := errors.Join(front.Shutdown(context.Background()), server.Close()); err != nil {
-			t.Error(err)
-		}
-		control.Close()
+	minute := func(dim quota.Dim, most float64) quota.Limit {
+		return quota.Limit{Dim: dim, Max: int64(most * speed), Span: time.Minute, Kind: quota.Bucket, Burst: int64(most * burst.Minutes())}
+	}
+	meter, _ := quota.MeterFor("openai")
+	target := load.Target{Name: "straight", URL: "http://judge/v1"}
+	if gateway {
+		target = load.Target{Name: "gateway", URL: "http://gateway/v1"}
+	}
+	return measured(t, gate.Options{
+		Upstreams: []gate.Upstream{{Name: "judge", Quota: quota.Options{
+			Limits: []quota.Limit{minute(quota.Requests, requests), minute(quota.Total, tokens)}, Seats: 15, Meter: meter,
+		}}},
+		Routes: []gate.Route{{Upstreams: []int{0}}}, Classes: []gate.Class{{Name: flow.Chat}},
+	}, sim.Options{
+		Speed: speed, Limits: sim.Limits{Requests: requests, Tokens: tokens, Seats: 15}, Window: sim.WindowBucket, Burst: burst,
+		Latency: sim.Latency{Total: 2 * time.Second, Sigma: 0.3}, Output: 20,
+	}, load.Options{
+		Targets: []load.Target{target}, Judge: "http://judge", Speed: speed,
+		Users: 30, Think: 20 * time.Second, Tokens: 5000, TokensSigma: 0.3, WarmUp: 2 * time.Minute, Duration: 4 * time.Minute,
 	})
-	return r
 }
 
 // TestSpeedIsHonest: what happened at speed 10 is reported as at speed 1.

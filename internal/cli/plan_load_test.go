@@ -92,7 +92,11 @@ func compare(t *testing.T, w foretold) {
 		t.Fatal(err)
 	}
 	said := report.Rows[0]
-	seen := measured(t, g, sim.Limits{Requests: w.rate, Tokens: 6000 * w.rate, Seats: 15}, w.load)
+	w.load.Targets, w.load.Judge = []load.Target{{Name: "gateway", URL: "http://gateway/v1"}}, "http://judge"
+	seen := measured(t, g, sim.Options{
+		Limits: sim.Limits{Requests: w.rate, Tokens: 6000 * w.rate, Seats: 15}, Window: sim.WindowSliding,
+		Latency: sim.Latency{Total: time.Second, Sigma: 0.2}, Output: 20,
+	}, w.load)
 	used, p95 := seen.Judge.Utilization(), seen.Wait.P95/1000
 	t.Logf("used: said %.3f, seen %.3f; p95 wait: said %.2f s, seen %.2f s; answers: said %d, seen %d",
 		said.Utilization, used, said.WaitP95, p95, said.Answered, seen.Answered)
@@ -107,8 +111,9 @@ func compare(t *testing.T, w foretold) {
 	}
 }
 
-// measured puts the load on a gateway in front of a simulated provider, in virtual time.
-func measured(t *testing.T, g gate.Options, limits sim.Limits, o load.Options) (result load.Result) {
+// measured puts the load on its targets, in virtual time: the simulated provider at
+// http://judge, and a gateway in front of it at http://gateway.
+func measured(t *testing.T, g gate.Options, provider sim.Options, o load.Options) (result load.Result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		hosts := map[string]*testkit.Listener{"judge": testkit.Listen(), "gateway": testkit.Listen()}
@@ -116,7 +121,7 @@ func measured(t *testing.T, g gate.Options, limits sim.Limits, o load.Options) (
 			host, _, _ := strings.Cut(address, ":")
 			return hosts[host].Dial(ctx, network, address)
 		}}
-		judge, err := sim.New(sim.Options{Limits: limits, Window: sim.WindowSliding, Latency: sim.Latency{Total: time.Second, Sigma: 0.2}, Output: 20})
+		judge, err := sim.New(provider)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,8 +129,7 @@ func measured(t *testing.T, g gate.Options, limits sim.Limits, o load.Options) (
 		go func() { _ = server.Serve(hosts["judge"]) }()
 		control, front := wired(t, g, transport)
 		go func() { _ = front.Serve(hosts["gateway"]) }()
-		o.Targets, o.Model, o.Judge = []load.Target{{Name: "gateway", URL: "http://gateway/v1"}}, "m", "http://judge"
-		o.Transport, o.Seed = transport, 1
+		o.Model, o.Transport, o.Seed = "m", transport, 1
 		report, err := load.Run(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)

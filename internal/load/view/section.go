@@ -229,12 +229,7 @@ func (p *page) statuses() {
 	for _, label := range names(t.targets, func(x *load.Result) map[string]int64 { return x.ByStatus }) {
 		t.count("  "+statusName(label), func(x *load.Result) int64 { return x.ByStatus[label] })
 	}
-	t.count("answers of tasks", func(x *load.Result) int64 { return x.Tasks })
-	t.count("we left", func(x *load.Result) int64 { return x.Canceled })
-	t.count("we hung up", func(x *load.Result) int64 { return x.Disconnected })
-	t.count("we stalled", func(x *load.Result) int64 { return x.Stalled })
-	t.count("unfinished at the end", func(x *load.Result) int64 { return x.Unfinished })
-	t.count("not sent", func(x *load.Result) int64 { return x.Unsent })
+	t.others()
 	t.count("in the warm-up, counted nowhere else", func(x *load.Result) int64 { return x.WarmUp })
 	head := []string{"outcome"}
 	for i := range t.targets {

@@ -102,13 +102,18 @@ func (t *table) counts() {
 	if slices.ContainsFunc(t.targets, func(x load.Result) bool { return x.Canceled+x.Disconnected+x.Stalled > 0 }) {
 		t.all("errors of the well-behaved", func(x *load.Result) string { return decimal(x.ErrorsBehaved) })
 	}
+	t.others()
+	t.count("in the warm-up", func(x *load.Result) int64 { return x.WarmUp })
+}
+
+// others counts the requests that became neither a plain answer nor an error.
+func (t *table) others() {
 	t.count("answers of tasks", func(x *load.Result) int64 { return x.Tasks })
 	t.count("we left", func(x *load.Result) int64 { return x.Canceled })
 	t.count("we hung up", func(x *load.Result) int64 { return x.Disconnected })
 	t.count("we stalled", func(x *load.Result) int64 { return x.Stalled })
 	t.count("unfinished at the end", func(x *load.Result) int64 { return x.Unfinished })
 	t.count("not sent", func(x *load.Result) int64 { return x.Unsent })
-	t.count("in the warm-up", func(x *load.Result) int64 { return x.WarmUp })
 }
 
 func (t *table) times() {
