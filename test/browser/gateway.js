@@ -84,24 +84,26 @@ export async function startGateway(write = config) {
   };
 }
 
+/** One request of a user's: its status and text; 0 when it was cut. */
+export const ask = (url, user, { headers, model = "gpt-4o-mini", prompt = "Say something short.", signal } = {}) =>
+  fetch(`${url}/v1/chat/completions`, {
+    method: "POST",
+    signal,
+    headers: { "Content-Type": "application/json", Authorization: `Bearer ${keys.app}`, "Millrace-User": user, ...headers },
+    body: JSON.stringify({ model, max_tokens: 40, messages: [{ role: "user", content: prompt }] }),
+  }).then(
+    async (r) => [r.status, await r.text()],
+    () => [0, ""],
+  );
+
 /** Users who ask again and again until they are told to end. */
 export function startUsers(url, names) {
   const left = new AbortController();
-  const ask = (user, more = {}) =>
-    fetch(`${url}/v1/chat/completions`, {
-      method: "POST",
-      signal: left.signal,
-      headers: { "Content-Type": "application/json", Authorization: `Bearer ${keys.app}`, "Millrace-User": user, ...more.headers },
-      body: JSON.stringify({ model: more.model ?? "gpt-4o-mini", max_tokens: 40, messages: [{ role: "user", content: more.prompt ?? "Say something short." }] }),
-    }).then(
-      async (r) => [r.status, await r.text()],
-      () => [0, ""],
-    );
   const all = names.map(async (name, i) => {
     while (!left.signal.aborted) {
-      const [status] = await ask(name, { headers: i % 4 === 0 ? { "Millrace-Class": "analysis" } : {} });
+      const [status] = await ask(url, name, { signal: left.signal, headers: i % 4 === 0 ? { "Millrace-Class": "analysis" } : {} });
       if (status !== 200 && !left.signal.aborted) await new Promise((again) => setTimeout(again, 300));
     }
   });
-  return { ask, end: () => (left.abort(), Promise.all(all)) };
+  return { end: () => (left.abort(), Promise.all(all)) };
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { evil, keys, startGateway, startUsers } from "./gateway.js";
+import { ask, evil, keys, startGateway, startUsers } from "./gateway.js";
 import { cleanUp, login, nowPage, nowState, openPage, queuePage, queueState, quotasPage, quotasState, same, startBrowser, violations, visit } from "./stage.js";
 
 let browser;
@@ -14,8 +14,11 @@ before(async () => {
   [browser, gateway] = await Promise.all([startBrowser(), startGateway()]);
   const names = Array.from({ length: 200 }, (_, i) => `user-${i}`);
   names[7] = evil.user;
+  // The page lists those who got most: one long prompt, before the others come, makes the hostile user the first of them.
+  const [status] = await ask(gateway.url, evil.user, { prompt: evil.prompt.repeat(300) });
+  assert.equal(status, 200);
   users = startUsers(gateway.url, names);
-  hostile = Promise.all([evil.user, "plain"].map((user) => users.ask(user, { model: `fails${evil.model}`, prompt: evil.prompt })));
+  hostile = Promise.all([evil.user, "plain"].map((user) => ask(gateway.url, user, { model: `fails${evil.model}`, prompt: evil.prompt })));
 });
 after(async () => {
   await users.end();
@@ -124,7 +127,7 @@ describe("under 200 users", () => {
 
     // One who has three requests waiting, and does not ask again.
     const sitter = "sitter";
-    const answers = [1, 2, 3].map(() => users.ask(sitter));
+    const answers = [1, 2, 3].map(() => ask(gateway.url, sitter));
     await flow(sitter, (f) => f?.waiting === 3);
     await page.getByRole("searchbox").fill(sitter);
     await page.locator("tr[data-flow]", { hasText: "sitter" }).getByRole("button", { name: "End" }).click();
@@ -136,7 +139,7 @@ describe("under 200 users", () => {
     const evicted = await said("evict");
     assert.deepEqual([...by(evicted), evicted.user, evicted.requests], ["ops", "operator", true, "sitter", 3]);
 
-    const last = users.ask("in-a-hurry");
+    const last = ask(gateway.url, "in-a-hurry");
     const { position: place } = await flow("in-a-hurry", (f) => f?.waiting === 1);
     await page.getByRole("searchbox").fill("in-a-hurry");
     await page.locator("tr[data-flow]", { hasText: "in-a-hurry" }).getByRole("button", { name: "Move up" }).click();
@@ -175,7 +178,7 @@ describe("under 200 users", () => {
     const { requests } = await api("console/requests?limit=500");
     const bad = requests.filter((r) => r.model.includes("<script>"));
     assert.ok(bad.length >= 2, "the hostile requests are listed");
-    await until((s) => s.users.some((u) => u.user.includes("<img")), "the hostile user");
+    assert.equal((await state()).users[0].user, evil.user, "the hostile user got most");
     for (const name of ["now", "quotas", "queue", "requests", "config", "plan", ...bad.slice(0, 2).map((r) => `request/${encodeURIComponent(r.id)}`)]) {
       await visit(page, gateway.url, name);
       assert.ok(!(await page.title()).includes("owned"), name);
