@@ -215,11 +215,18 @@ func (a *App) restore() {
 			delete(a.saved, u.Name)
 		}
 	}
-	if len(a.saved) == 0 {
+	if len(a.saved) > 0 {
+		if err := a.admission.Restore(a.saved); err != nil {
+			a.log.Warn("part of the last run's state does not fit; those quotas start as if just used up", "error", err)
+		}
+	}
+	if a.ledger == nil {
 		return
 	}
-	if err := a.admission.Restore(a.saved); err != nil {
-		a.log.Warn("part of the last run's state does not fit; those quotas start as if just used up", "error", err)
+	for _, name := range a.ledger.byHand {
+		if a.admission.Trip(name) == nil { // else it is no longer configured
+			a.log.Warn("an operator has opened this breaker, and it stays open until one closes it", "upstream", name)
+		}
 	}
 }
 
@@ -239,8 +246,33 @@ func (a *App) save() error {
 	if a.ledger == nil {
 		return nil
 	}
-	if err := a.ledger.save(a.admission.Save()); err != nil {
+	if err := a.ledger.save(a.admission.Save); err != nil {
 		return fmt.Errorf("save state: %w", err)
+	}
+	return nil
+}
+
+// trip opens an upstream's breaker by hand.
+func (a *App) trip(upstream string) error { return a.byHand(a.admission.Trip(upstream)) }
+
+// untrip closes it.
+func (a *App) untrip(upstream string) error { return a.byHand(a.admission.ResetUpstream(upstream)) }
+
+// untripAll closes all breakers and returns how many were not closed.
+func (a *App) untripAll() int {
+	n := a.admission.Reset()
+	_ = a.byHand(nil)
+	return n
+}
+
+// byHand notes at once what an operator has done to a breaker, unless that failed: a
+// gateway that is killed writes nothing.
+func (a *App) byHand(failed error) error {
+	if failed != nil || a.ledger == nil {
+		return failed
+	}
+	if err := a.ledger.note(a.admission.Save); err != nil {
+		a.log.Warn("what was done to a breaker by hand is forgotten if this process is killed", "why", err)
 	}
 	return nil
 }

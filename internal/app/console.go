@@ -24,30 +24,33 @@ func (k keyring) Any() bool { return len(k.a.table.Load().Keys) > 0 }
 
 // Find implements console.Keys.
 func (k keyring) Find(sum [sha256.Size]byte) (console.Principal, bool) {
-	o := k.a.table.Load()
-	for i := range o.Keys {
-		if o.Keys[i].SHA256 != sum {
-			continue
-		}
-		who := console.Principal{Name: o.Keys[i].Name}
-		if o.Keys[i].Role == gateway.RoleOperator {
-			who.Role = console.Operator
-		}
-		return who, o.Keys[i].Role >= gateway.RoleViewer
+	key := k.first(func(key *gateway.Key) bool { return key.SHA256 == sum })
+	if key == nil {
+		return console.Principal{}, false
 	}
-	return console.Principal{}, false
+	who := console.Principal{Name: key.Name}
+	if key.Role == gateway.RoleOperator {
+		who.Role = console.Operator
+	}
+	return who, key.Role >= gateway.RoleViewer
 }
 
 // sees reports whether whoever asks with the key of a name may look at the requests
 // of all tenants.
 func (k keyring) sees(c inspect.Caller) bool {
+	key := k.first(func(key *gateway.Key) bool { return key.Name == c.Key })
+	return key != nil && key.Role >= gateway.RoleViewer || !k.Any()
+}
+
+// first is the first key in force that fits; nil for none.
+func (k keyring) first(fits func(*gateway.Key) bool) *gateway.Key {
 	o := k.a.table.Load()
 	for i := range o.Keys {
-		if o.Keys[i].Name == c.Key {
-			return o.Keys[i].Role >= gateway.RoleViewer
+		if fits(&o.Keys[i]) {
+			return &o.Keys[i]
 		}
 	}
-	return len(o.Keys) == 0
+	return nil
 }
 
 // buildConsole builds what people see.
@@ -66,7 +69,7 @@ func (a *App) buildConsole() (err error) {
 	}
 	a.console, err = console.New(console.Options{Version: Version()}, console.Deps{
 		Snapshot: a.admission.Snapshot, Settings: a.settings, Requests: a.ring, Meter: a.meter, Shadow: a.shadow, Keys: keyring{a},
-		Flows: a.admission.AppendFlows, Trip: a.admission.Trip, Reset: a.admission.ResetUpstream, Control: a.admission,
+		Flows: a.admission, Trip: a.trip, Reset: a.untrip, Control: a.admission,
 		Plan: a.foresee, Load: a.rehearsal,
 		Tasks: func() console.Tasks {
 			s := a.runner.Stats()
@@ -108,7 +111,7 @@ func (a *App) mounts(p *plan, own []gateway.Mount) []gateway.Mount {
 	for _, m := range a.console.Mounts() {
 		own = append(own, gateway.Mount{
 			Pattern: m.Pattern, Access: gateway.Desk, Dialect: gateway.Problem,
-			Handler: func(w http.ResponseWriter, r *http.Request, who gateway.Caller) { m.Handler(w, r, console.Caller(who)) },
+			Handler: func(w http.ResponseWriter, r *http.Request, who gateway.Caller) { m.Handler(w, r, who.ID) },
 		})
 	}
 	for _, m := range a.inspector.Mounts() {

@@ -28,7 +28,8 @@
 //	file is sane              -> quota resumes
 //	anything else             -> quota starts as if it had just been used up
 //
-// The built-in simulator always starts fresh, for its own windows do.
+// The built-in simulator always starts fresh, for its own windows do. Which breakers
+// are open by hand is written as it is done, and believed however the run ended.
 //
 // # Invariants
 //
@@ -43,6 +44,8 @@
 //   - I6 An upstream that is quiet, or whose breaker is open, is asked by the gateway
 //     itself, within the rate of class health and never without one.
 //   - I7 No credential of the configuration reaches the log.
+//   - I8 A breaker that was opened by hand stays open until it is closed by hand, over
+//     clean stops and crashes.
 //
 // # Concurrency
 //

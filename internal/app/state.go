@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/millrace/millrace/internal/gate"
@@ -27,7 +30,8 @@ const (
 // state is what the file holds.
 type state struct {
 	Version   int                   `json:"version"`
-	Clean     bool                  `json:"clean"` // false while a gateway runs, or after one was killed
+	Clean     bool                  `json:"clean"`             // false while a gateway runs, or after one was killed
+	ByHand    []string              `json:"by_hand,omitempty"` // upstreams whose breakers an operator has opened
 	Boot      string                `json:"boot,omitempty"`
 	Uptime    time.Duration         `json:"uptime_ns,omitempty"`
 	Written   time.Time             `json:"written"`
@@ -60,10 +64,18 @@ type ledger struct {
 	path    string
 	lock    *os.File
 	machine func() machine
+
+	mu     sync.Mutex
+	byHand []string // as the file has it
+	ended  bool     // the state of a clean stop is written
 }
 
-// errHeld says that another gateway uses the folder.
-var errHeld = errors.New("another gateway runs with this folder")
+var (
+	// errHeld says that another gateway uses the folder.
+	errHeld = errors.New("another gateway runs with this folder")
+	// errGivenBack says that it is no longer this gateway's.
+	errGivenBack = errors.New("the gateway has ended")
+)
 
 // openLedger makes the folder where it is missing and locks it.
 func openLedger(dir string, now func() machine) (*ledger, error) {
@@ -80,15 +92,19 @@ func openLedger(dir string, now func() machine) (*ledger, error) {
 	return &ledger{path: filepath.Join(dir, stateName), lock: lock, machine: now}, nil
 }
 
-// take reads the state and marks it as used up. A folder without one is fresh;
-// an error says why a state cannot be believed.
+// take reads the state and marks it as used up, but for what an operator has done,
+// which holds however the run ended. A folder without one is fresh; an error says why
+// a state cannot be believed.
 func (l *ledger) take() (saved map[string]gate.Saved, fresh bool, err error) {
 	s, err := l.read()
 	fresh = errors.Is(err, fs.ErrNotExist)
 	if err == nil {
 		err = s.sane(l.machine())
 	}
-	if used := l.write(state{}); used != nil {
+	if s.Version == stateVersion {
+		l.byHand = s.ByHand
+	}
+	if used := l.write(state{ByHand: l.byHand}); used != nil {
 		return nil, false, fmt.Errorf("mark the state as used: %w", used)
 	}
 	if fresh {
@@ -106,8 +122,10 @@ func (l *ledger) read() (state, error) {
 	if err != nil {
 		return s, err
 	}
-	err = json.NewDecoder(io.LimitReader(f, maxState)).Decode(&s)
-	return s, errors.Join(err, f.Close())
+	if err = errors.Join(json.NewDecoder(io.LimitReader(f, maxState)).Decode(&s), f.Close()); err != nil {
+		return state{}, err
+	}
+	return s, nil
 }
 
 // sane reports why the state must not be believed on this machine now.
@@ -127,8 +145,44 @@ func (s state) sane(m machine) error {
 }
 
 // save writes the state of a clean stop.
-func (l *ledger) save(upstreams map[string]gate.Saved) error {
-	return l.write(state{Clean: true, Upstreams: upstreams})
+func (l *ledger) save(now func() map[string]gate.Saved) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	upstreams := now()
+	l.ended, l.byHand = true, openByHand(upstreams)
+	return l.write(state{Clean: true, ByHand: l.byHand, Upstreams: upstreams})
+}
+
+// note writes which breakers are open by hand, if that has changed. After a clean stop
+// it writes the whole state anew.
+func (l *ledger) note(now func() map[string]gate.Saved) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := state{Clean: l.ended, Upstreams: now()} // with the lock held, so that the last to write knows most
+	if s.ByHand = openByHand(s.Upstreams); slices.Equal(s.ByHand, l.byHand) {
+		return nil
+	}
+	if l.lock == nil {
+		return errGivenBack
+	}
+	if !l.ended {
+		s.Upstreams = nil
+	}
+	err := l.write(s)
+	if err == nil {
+		l.byHand = s.ByHand
+	}
+	return err
+}
+
+// openByHand are the upstreams whose breakers an operator has opened, by name.
+func openByHand(upstreams map[string]gate.Saved) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(upstreams)) {
+		if upstreams[name].Breaker.ByHand {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // write replaces the file in one step.
@@ -154,4 +208,10 @@ func (l *ledger) write(s state) error {
 }
 
 // close gives the folder back.
-func (l *ledger) close() error { return l.lock.Close() }
+func (l *ledger) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lock := l.lock
+	l.lock = nil
+	return lock.Close()
+}

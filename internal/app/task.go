@@ -52,7 +52,7 @@ func (a *App) newEndpoints(p *plan) (*endpoint.Set, error) {
 		Refuse: func(w http.ResponseWriter, r *http.Request, id string, err error) {
 			a.gateway.Refuse(w, r, gateway.App, id, err)
 		},
-		Overview: a.overview, Reset: a.admission.Reset, Version: Version(), Log: a.log,
+		Overview: a.overview, Reset: a.untripAll, Version: Version(), Log: a.log,
 	})
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/event"
-	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
 )
 
@@ -25,7 +24,7 @@ const (
 type Options struct {
 	Version  string        // of the program, shown on every page
 	Streams  int           // open at a time; 0 = 64
-	Sessions int           // logged in at a time, the oldest makes room; 0 = 256
+	Sessions int           // logged in at a time, of one key at most 16, the oldest makes room; 0 = 256
 	Session  time.Duration // how long a login lasts; 0 = 12 h
 }
 
@@ -87,12 +86,12 @@ type Deps struct {
 	Requests Requests
 	Meter    *Meter
 
-	Flows   func(dst []gate.FlowState, most int) []gate.FlowState // appends those that wait, in the order of service, then those that run
-	Shadow  *Shadow                                               // nil: nobody counts the 429s that were avoided
-	Keys    Keys                                                  // nil: none are ever configured
-	Tasks   func() Tasks                                          // nil: there are no tasks
-	Reset   func(upstream string) error                           // closes a breaker; errors as those of Control
-	Trip    func(upstream string) error                           // opens it until Reset
+	Flows   Flows                       // nil: nobody is shown who waits
+	Shadow  *Shadow                     // nil: nobody counts the 429s that were avoided
+	Keys    Keys                        // nil: none are ever configured
+	Tasks   func() Tasks                // nil: there are no tasks
+	Reset   func(upstream string) error // closes a breaker; errors as those of Control
+	Trip    func(upstream string) error // opens it until Reset
 	Control Control
 	Plan    Planner
 	Load    Loader
@@ -113,25 +112,11 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// Caller is who asks, as far as the gateway tells.
-type Caller struct {
-	Tenant  string
-	Key     string // name of the key; empty where none are configured
-	Class   flow.Class
-	User    string
-	Classes []flow.Class
-	Models  []string
-	ID      string // of the request
-}
-
-// Mount is a route for the gateway to serve. Those of the console have both
-// marks: they belong where operators' routes are served, and ask for the key
-// themselves, since a browser cannot send one with a page.
+// Mount is a route for the gateway to serve where it serves operators. It asks for
+// the key itself, since a browser cannot send one with a page.
 type Mount struct {
-	Pattern  string // of net/http's ServeMux, with a method
-	Operator bool   // where operators' routes are
-	Open     bool   // needs no key to be handed on
-	Handler  func(w http.ResponseWriter, r *http.Request, c Caller)
+	Pattern string                                                  // of net/http's ServeMux, with a method
+	Handler func(w http.ResponseWriter, r *http.Request, id string) // of the request
 }
 
 // Console answers people. Use New.
@@ -197,7 +182,7 @@ const (
 // Mounts are the console's routes.
 func (c *Console) Mounts() []Mount {
 	page := func(pattern string, serve http.HandlerFunc) Mount {
-		return Mount{Pattern: pattern, Operator: true, Open: true, Handler: func(w http.ResponseWriter, r *http.Request, _ Caller) {
+		return Mount{Pattern: pattern, Handler: func(w http.ResponseWriter, r *http.Request, _ string) {
 			harden(w.Header())
 			serve(w, r)
 		}}

@@ -92,13 +92,17 @@ type site struct {
 	snaps  atomic.Int64 // how often the gate was asked
 	done   []string     // actions
 	lines  []gate.FlowState
-	plan   console.Planner
-	load   runs
+	queue  struct{ console.Flows } // of lines, unless a test has others
+
+	searches, atOnce int // of lines
+	plan             console.Planner
+	load             runs
 }
 
 func newSite(t *testing.T, locked bool, o console.Options) *site {
 	t.Helper()
 	s := &site{mux: http.NewServeMux(), log: &bytes.Buffer{}, meter: console.NewMeter(), recent: &bunch{}}
+	s.queue.Flows = s
 	s.plan = func(context.Context, url.Values) ([]byte, error) { return []byte("[]"), nil }
 	d := console.Deps{
 		Snapshot: func() gate.Snapshot { s.snaps.Add(1); return snapshot(time.Now()) },
@@ -108,7 +112,7 @@ func newSite(t *testing.T, locked bool, o console.Options) *site {
 		Requests: s.recent, Meter: s.meter,
 		Reset: func(name string) error { return s.note("reset", name, name == "main") },
 		Trip:  func(name string) error { return s.note("trip", name, name == "main") },
-		Flows: s.flows, Control: s, Plan: func(ctx context.Context, q url.Values) ([]byte, error) { return s.plan(ctx, q) }, Load: &s.load,
+		Flows: &s.queue, Control: s, Plan: func(ctx context.Context, q url.Values) ([]byte, error) { return s.plan(ctx, q) }, Load: &s.load,
 		Log: slog.New(slog.NewJSONHandler(s.log, nil)),
 	}
 	if locked {
@@ -121,10 +125,7 @@ func newSite(t *testing.T, locked bool, o console.Options) *site {
 	}
 	s.Console = c
 	for _, m := range c.Mounts() {
-		if !m.Operator || !m.Open {
-			t.Errorf("%s is not marked as operators' own", m.Pattern)
-		}
-		s.mux.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { m.Handler(w, r, console.Caller{ID: "req_1"}) })
+		s.mux.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { m.Handler(w, r, "req_1") })
 	}
 	return s
 }
@@ -164,7 +165,7 @@ func (s *site) login(t *testing.T, key string) string {
 		t.Fatalf("login: %d %s", w.Code, w.Body)
 	}
 	c := cookies[0]
-	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || strings.Contains(c.Value, key) {
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || len(c.Value) != 43 { // 256 random bits, and nothing else
 		t.Errorf("cookie %+v", c)
 	}
 	return c.Name + "=" + c.Value
@@ -191,7 +192,7 @@ func TestI1ClosedWithoutAKey(t *testing.T) {
 	s := newSite(t, true, console.Options{})
 	for path, method := range guarded {
 		for name, header := range map[string][]string{
-			"nothing": nil, "wrong key": {"Authorization", "Bearer no"}, "forged cookie": {"Cookie", "millrace_session=AAAA"}, "a foreign scheme": {"Authorization", "Basic b3A="},
+			"nothing": nil, "wrong key": {"Authorization", "Bearer no"}, "forged cookie": {"Cookie", "millrace_session_8080=AAAA"}, "a foreign scheme": {"Authorization", "Basic b3A="},
 		} {
 			if w := s.ask(method, path, "", header...); w.Code != http.StatusUnauthorized {
 				t.Errorf("%s %s with %s: %d", method, path, name, w.Code)
@@ -498,6 +499,33 @@ func TestI7SessionsMakeRoom(t *testing.T) {
 			if w := s.ask("GET", statePath, "", "Cookie", cookies[i]); w.Code != want {
 				t.Errorf("session %d: %d, want %d", i, w.Code, want)
 			}
+		}
+	})
+}
+
+// TestI7SessionsOfAKey: however often somebody logs in, nobody else is logged out.
+func TestI7SessionsOfAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, true, console.Options{Sessions: 24})
+		in := func(cookie string) bool { return s.ask("GET", statePath, "", "Cookie", cookie).Code == http.StatusOK }
+		logIn := func(key string, n int) (cookies []string) {
+			for range n {
+				<-time.After(time.Second)
+				cookies = append(cookies, s.login(t, key))
+			}
+			return cookies
+		}
+		others, own := logIn("op", 4), logIn("view", 30)
+		for i, cookie := range own {
+			if in(cookie) != (i >= len(own)-16) {
+				t.Errorf("session %d of 30: %v", i, in(cookie))
+			}
+		}
+		if !in(others[0]) {
+			t.Error("the other key's first is gone")
+		}
+		if logIn("op", 5); in(others[0]) || !in(others[1]) || !in(own[14]) {
+			t.Error("where all have too many, it is not the key's own first that makes room")
 		}
 	})
 }

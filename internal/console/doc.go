@@ -27,7 +27,8 @@
 //     sessions, streams included.
 //   - I2 Same site: no request that a page of another site caused is answered
 //     with data, and none changes anything. Without keys the name in Host must be
-//     a loopback one, so that no foreign name can be pointed here.
+//     a loopback one, so that no foreign name can be pointed here: people have no
+//     need of the other names that package gateway lets programs use.
 //   - I3 Roles: a viewer changes nothing.
 //   - I4 Audit: every login, and every action whether done, refused or without
 //     effect, is one line of the log: who, what, on what, from where.
@@ -38,8 +39,10 @@
 //     once a second, and after an act, however many there are.
 //   - I7 Bounds: streams, sessions, classes, flows, users and requests shown are
 //     bounded, and so is how often the gate is asked for them: once a second, and after
-//     an act, however many people look. A session plays one plan at a time, the newest, for as long as it
-//     asks and at most 30 s; there are two in all.
+//     an act, however many people look, and for how many flows at once. No key's
+//     sessions push out those of another while it has its own. A session, or without
+//     keys a page, plays one plan at a time, the newest, for as long as it asks and at
+//     most 30 s; there are two in all.
 //   - I8 Drift: dist is what the bundler makes of web.
 //   - I9 Avoided: the count of avoided 429s follows from the arrivals alone, in
 //     whatever order they are told: what the same quotas would have refused

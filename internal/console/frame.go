@@ -115,8 +115,9 @@ func (c *Console) latest(now time.Time) frame {
 // refresh makes the next frame a new one: something was changed by hand.
 func (c *Console) refresh() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.frame.built, c.search = time.Time{}, search{}
+	c.frame.built = time.Time{}
+	c.mu.Unlock()
+	c.search.forget()
 }
 
 func (c *Console) build(now time.Time) {

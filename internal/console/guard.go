@@ -35,10 +35,10 @@ func (c *Console) mount(method, path string, serve func(*visit), n need) Mount {
 	if !strings.HasPrefix(path, "/") {
 		path = api + path
 	}
-	return Mount{Pattern: method + " " + path, Operator: true, Open: true, Handler: func(w http.ResponseWriter, r *http.Request, caller Caller) {
+	return Mount{Pattern: method + " " + path, Handler: func(w http.ResponseWriter, r *http.Request, id string) {
 		harden(w.Header())
 		w.Header().Set("Cache-Control", "no-store")
-		v := &visit{w: w, r: r, id: caller.ID}
+		v := &visit{w: w, r: r, id: id}
 		if c.admit(v, n) {
 			serve(v)
 		}

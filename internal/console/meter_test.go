@@ -158,7 +158,7 @@ func TestVerdict(t *testing.T) {
 				w := httptest.NewRecorder()
 				for _, m := range c.Mounts() {
 					if m.Pattern == "GET "+statePath {
-						m.Handler(w, httptest.NewRequest("GET", "http://localhost/", nil), console.Caller{})
+						m.Handler(w, httptest.NewRequest("GET", "http://localhost/", nil), "")
 					}
 				}
 				got := frameOf(t, w).Verdict
@@ -210,7 +210,7 @@ func BenchmarkFrame(b *testing.B) {
 	}
 	reset, state := handler["POST /api/v1/console/upstreams/{name}/reset"], handler["GET "+statePath]
 	for b.Loop() {
-		reset.Handler(httptest.NewRecorder(), httptest.NewRequest("POST", "http://localhost/", nil), console.Caller{}) // makes the next frame a new one
-		state.Handler(httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost/", nil), console.Caller{})
+		reset.Handler(httptest.NewRecorder(), httptest.NewRequest("POST", "http://localhost/", nil), "") // makes the next frame a new one
+		state.Handler(httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost/", nil), "")
 	}
 }

@@ -15,6 +15,9 @@ import (
 const (
 	planLimit = 30 * time.Second
 	planning  = 2 // at a time; others wait their turn
+
+	pageHeader = "Millrace-Page" // any word that a page has chosen for itself
+	maxPage    = 64              // bytes of it that count
 )
 
 // Planner plays a plan and returns it as JSON. The values are the asker's; an error
@@ -101,12 +104,15 @@ func (c *Console) servePlan(v *visit) {
 }
 
 // session is whom plans are counted for: the login, or whoever uses the key. A
-// cookie that is none of ours is nobody's.
+// cookie that is none of ours is nobody's. Without keys it is the page, which says so.
 func (c *Console) session(v *visit) string {
-	if cookie, err := v.r.Cookie(cookieName); err == nil {
-		if _, ok := c.sessions.find(time.Now(), cookie.Value); ok {
-			return "cookie " + cookie.Value
-		}
+	if !c.locked() {
+		page := v.r.Header.Get(pageHeader)
+		return "page " + page[:min(len(page), maxPage)]
+	}
+	token := tokenOf(v.r)
+	if _, ok := c.sessions.find(time.Now(), token); ok {
+		return "cookie " + token
 	}
 	return "key " + v.who.Name
 }

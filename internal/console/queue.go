@@ -1,8 +1,11 @@
 package console
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/millrace/millrace/internal/flow"
@@ -12,9 +15,24 @@ import (
 // Bounds of the flows that are shown.
 const (
 	maxLines   = 200
-	maxSearch  = 1000 // flows that a search looks at: the gate stands still meanwhile, for 4 ms
-	maxPattern = 200  // letters that it looks for
+	maxSearch  = 20_000 // flows that a search looks at
+	maxPattern = 200    // letters that it looks for
+
+	// atOnce is how many flows a search asks the gate for at a time. It stands still
+	// meanwhile, for 0.3 ms.
+	atOnce = 100
+	// searchShare is the part of one core that searches may take: of more flows the
+	// same states are used for longer.
+	searchShare = 0.1
 )
+
+// Flows are those of the queue; *admission.Controller tells them. Each call keeps
+// the queue waiting.
+type Flows interface {
+	AppendFlows(dst []gate.FlowState, most int) []gate.FlowState         // those that wait, in the order of service, then those that run
+	AppendKeys(dst []flow.Key) []flow.Key                                // of every request that waits or runs
+	AppendStates(dst []gate.FlowState, keys []flow.Key) []gate.FlowState // one for each key
+}
 
 // class is a kind of work: who waits now, and what ended since the start. One that
 // is no longer configured has ended requests alone.
@@ -99,7 +117,7 @@ func (c *Console) queue(now time.Time) []line {
 	if c.deps.Flows == nil {
 		return []line{}
 	}
-	c.flows = c.deps.Flows(c.flows[:0], maxLines)
+	c.flows = c.deps.Flows.AppendFlows(c.flows[:0], maxLines)
 	list := make([]line, len(c.flows))
 	for i := range c.flows {
 		list[i] = lineOf(now, &c.flows[i])
@@ -116,25 +134,74 @@ func lineOf(now time.Time, f *gate.FlowState) line {
 	}
 }
 
-// search is what searches look through: never changed, but replaced.
+// search is what searches look through.
 type search struct {
+	mu    sync.Mutex // held by the one who gathers it
+	until time.Time  // it is used again
+	found crowd
+}
+
+// crowd is the flows of one moment, in the order of service. It is never changed, but
+// replaced.
+type crowd struct {
 	at    time.Time
 	flows []gate.FlowState
+	all   int // flows that there are
 }
 
-// searchable are the flows of this second: the gate stands still while they are gathered,
-// however many people look for one.
-func (c *Console) searchable(now time.Time) search {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := &c.search; s.at.IsZero() || now.Sub(s.at) >= tick {
-		s.at, s.flows = now, c.deps.Flows(nil, maxSearch)
+// look returns the flows of this second, however many people look for one.
+func (s *search) look(all Flows) crowd {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); !now.Before(s.until) {
+		s.found = gather(now, all)
+		s.until = now.Add(max(tick, time.Duration(float64(time.Since(now))/searchShare)))
 	}
-	return c.search
+	return s.found
 }
 
-// serveFlows answers with the flows of a class, or whose names hold a pattern, among
-// the first in the order of service: more than a frame has room for.
+// forget makes the next look a new one.
+func (s *search) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until = time.Time{}
+}
+
+// gather asks for the names first, which takes the gate little time, and then for some
+// flows after the other.
+func gather(now time.Time, all Flows) crowd {
+	keys := all.AppendKeys(nil)
+	known := make(map[flow.Key]bool)
+	keys = slices.DeleteFunc(keys, func(key flow.Key) bool {
+		twice := known[key]
+		known[key] = true
+		return twice
+	})
+	c := crowd{at: now, flows: make([]gate.FlowState, 0, min(len(keys), maxSearch)), all: len(keys)}
+	for some := range slices.Chunk(keys[:cap(c.flows)], atOnce) {
+		c.flows = all.AppendStates(c.flows, some)
+	}
+	c.flows = slices.DeleteFunc(c.flows, func(f gate.FlowState) bool { // those that have ended meanwhile
+		ended := f.Waiting+f.Running == 0
+		if ended {
+			c.all--
+		}
+		return ended
+	})
+	slices.SortFunc(c.flows, byTurn)
+	return c
+}
+
+// byTurn puts who waits before who only runs, and who is served first before the others.
+func byTurn(a, b gate.FlowState) int {
+	return cmp.Or(
+		cmp.Compare(min(b.Waiting, 1), min(a.Waiting, 1)), cmp.Compare(a.Position, b.Position), cmp.Compare(a.ETA, b.ETA),
+		a.Oldest.Compare(b.Oldest), cmp.Compare(a.Key.Class, b.Key.Class), cmp.Compare(a.Key.Tenant, b.Key.Tenant), cmp.Compare(a.Key.User, b.Key.User),
+	)
+}
+
+// serveFlows answers with the first of the flows of a class, or whose names hold a
+// pattern, in the order of service.
 func (c *Console) serveFlows(v *visit) {
 	q := v.r.URL.Query()
 	class, pattern := q.Get("class"), strings.ToLower(q.Get("find"))
@@ -146,9 +213,10 @@ func (c *Console) serveFlows(v *visit) {
 		v.problem(http.StatusBadRequest, "Look for at most 200 letters.")
 		return
 	}
-	s, list, found := c.searchable(time.Now()), []line{}, 0
-	for i := range s.flows {
-		f := &s.flows[i]
+	all := c.search.look(c.deps.Flows)
+	list, found := []line{}, 0
+	for i := range all.flows {
+		f := &all.flows[i]
 		if class != "" && string(f.Key.Class) != class {
 			continue
 		}
@@ -156,8 +224,8 @@ func (c *Console) serveFlows(v *visit) {
 			continue
 		}
 		if found++; found <= maxLines {
-			list = append(list, lineOf(s.at, f))
+			list = append(list, lineOf(all.at, f))
 		}
 	}
-	v.json(map[string]any{"flows": list, "found": found, "looked": len(s.flows)})
+	v.json(map[string]any{"flows": list, "found": found, "looked": len(all.flows), "all": all.all})
 }

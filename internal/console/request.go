@@ -61,7 +61,8 @@ type requestView struct {
 	Counted   bool      `json:"counted"`
 	Bytes     int64     `json:"bytes_out"`
 
-	Tries []attemptView `json:"tries,omitempty"`
+	Tries []attemptView   `json:"tries,omitempty"`
+	By    []explain.Share `json:"by,omitempty"` // Queued by what it was for, the longest first
 
 	// In words, of one request alone; see package explain.
 	Summary string           `json:"summary,omitempty"`
@@ -80,7 +81,7 @@ type tokens struct {
 type attemptView struct {
 	Number    int     `json:"number"`
 	Queued    float64 `json:"queued_ms"` // for this try alone
-	Reason    string  `json:"reason"`    // what that was for, at last
+	Reason    string  `json:"reason"`    // what that was for, mostly
 	Upstream  string  `json:"upstream"`
 	Model     string  `json:"model"`
 	Kind      string  `json:"kind"`
@@ -139,10 +140,11 @@ func (c *Console) serveRequest(v *visit) {
 	}
 	view, tries := viewOf(&r), c.deps.Requests.Attempts(id)
 	story := explain.Ended(&r, tries)
+	view.By = story.Wait.By
 	view.Summary, view.Why, view.Help, view.Moments = story.Summary, story.Why, story.Help, story.Timeline
-	for _, a := range tries {
+	for i, a := range tries {
 		view.Tries = append(view.Tries, attemptView{
-			Number: a.Number, Queued: ms(a.Queued), Reason: string(a.Reason), Upstream: a.Upstream, Model: a.Model, Kind: a.Kind.String(), Status: a.Status,
+			Number: a.Number, Queued: ms(a.Queued), Reason: story.Attempts[i].Chief(), Upstream: a.Upstream, Model: a.Model, Kind: a.Kind.String(), Status: a.Status,
 			Start: ms(a.Started.Sub(r.Arrived)), FirstByte: ms(a.FirstByte), Total: ms(a.Total),
 			Estimated: estimated(a.Estimated), Used: used(a.Used), Counted: a.Counted,
 		})

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,8 +14,9 @@ import (
 )
 
 const (
-	cookieName = "millrace_session"
-	maxLogin   = 4 << 10 // bytes of a login's body
+	cookiePrefix = "millrace_session"
+	maxLogin     = 4 << 10 // bytes of a login's body
+	maxOwn       = 16      // sessions of one key: nobody logs others out by logging in
 )
 
 // session is one login. The key is known by its hash alone, which is asked for
@@ -29,28 +32,38 @@ type sessions struct {
 	open map[[sha256.Size]byte]session
 }
 
-// add opens a session and returns what its cookie holds. The one that would end
-// first makes room.
+// add opens a session and returns what its cookie holds. Where the key has too many,
+// or all have, one makes room: the key's own that would end first if it has any.
 func (s *sessions) add(now time.Time, most int, made session) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var first [sha256.Size]byte
-	found := false
-	for id, old := range s.open {
-		if !now.Before(old.expires) {
-			delete(s.open, id)
-		} else if !found || old.expires.Before(s.open[first].expires) {
-			first, found = id, true
+	maps.DeleteFunc(s.open, func(_ [sha256.Size]byte, old session) bool { return !now.Before(old.expires) })
+	own := 0
+	for _, old := range s.open {
+		if old.key == made.key {
+			own++
 		}
 	}
-	if len(s.open) >= most {
-		delete(s.open, first)
+	if own >= maxOwn || len(s.open) >= most {
+		s.makeRoom(func(old session) bool { return own == 0 || old.key == made.key })
 	}
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails
 	token := base64.RawURLEncoding.EncodeToString(secret[:])
 	s.open[sha256.Sum256([]byte(token))] = made
 	return token
+}
+
+// makeRoom ends the session that would end first, of those that may. The lock is held.
+func (s *sessions) makeRoom(may func(session) bool) {
+	var first [sha256.Size]byte
+	found := false
+	for id, old := range s.open {
+		if may(old) && (!found || old.expires.Before(s.open[first].expires)) {
+			first, found = id, true
+		}
+	}
+	delete(s.open, first)
 }
 
 func (s *sessions) find(now time.Time, token string) (session, bool) {
@@ -66,15 +79,31 @@ func (s *sessions) drop(token string) {
 	delete(s.open, sha256.Sum256([]byte(token)))
 }
 
+// cookieName is that of the session's cookie. Browsers send a cookie to all ports of a
+// host, on which several gateways may run.
+func cookieName(r *http.Request) string {
+	if _, port, err := net.SplitHostPort(r.Host); err == nil && port != "" {
+		return cookiePrefix + "_" + port
+	}
+	return cookiePrefix
+}
+
+// tokenOf is what the session's cookie holds; empty without one.
+func tokenOf(r *http.Request) string {
+	cookie, err := r.Cookie(cookieName(r))
+	if err != nil {
+		return ""
+	}
+	return cookie.Value
+}
+
 // identify says who asks: the session's key, or the one that was sent.
 func (c *Console) identify(r *http.Request) (Principal, bool) {
 	if !c.locked() {
 		return Principal{Name: "local", Role: Operator}, true
 	}
-	if cookie, err := r.Cookie(cookieName); err == nil {
-		if s, ok := c.sessions.find(time.Now(), cookie.Value); ok {
-			return c.deps.Keys.Find(s.key)
-		}
+	if s, ok := c.sessions.find(time.Now(), tokenOf(r)); ok {
+		return c.deps.Keys.Find(s.key)
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if token == "" || !strings.EqualFold(scheme, "bearer") {
@@ -139,13 +168,13 @@ func (c *Console) login(v *visit) {
 	token := c.sessions.add(now, c.options.Sessions, session{key: sum, expires: now.Add(c.options.Session)})
 	v.cookie(token, int(c.options.Session/time.Second))
 	c.audit(v, "login")
-	v.r.Header.Set("Cookie", cookieName+"="+token)
+	v.r.Header.Set("Cookie", cookieName(v.r)+"="+token)
 	c.serveSession(v)
 }
 
 func (c *Console) logout(v *visit) {
-	if cookie, err := v.r.Cookie(cookieName); err == nil {
-		c.sessions.drop(cookie.Value)
+	if token := tokenOf(v.r); token != "" {
+		c.sessions.drop(token)
 		c.audit(v, "logout")
 	}
 	v.cookie("", -1)
@@ -156,7 +185,7 @@ func (c *Console) logout(v *visit) {
 // one to this machine, or one that its operator has chosen to leave so.
 func (v *visit) cookie(value string, seconds int) {
 	http.SetCookie(v.w, &http.Cookie{ //nolint:gosec // Secure follows the connection: a plain one would never get the cookie back
-		Name: cookieName, Value: value, Path: "/", MaxAge: seconds,
+		Name: cookieName(v.r), Value: value, Path: "/", MaxAge: seconds,
 		HttpOnly: true, Secure: v.r.TLS != nil, SameSite: http.SameSiteStrictMode,
 	})
 }

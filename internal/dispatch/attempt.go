@@ -77,6 +77,8 @@ func (a *attempt) open() {
 	}
 	r.meta.Upstream = up.Name
 	r.waitedFor(a.grant.Reason)
+	a.story.Waits = a.grant.Waits.Minus(r.waits).Fit(r.paused)
+	r.waits = a.grant.Waits
 	if r.meta.Attempts++; r.meta.Attempts == 1 {
 		r.d.count(a.start) // what never ran must not pay for the retries of others
 	}

@@ -67,6 +67,9 @@ func TestNotesFollowTheRhythmOfHolding(t *testing.T) {
 			t.Errorf("notes at (-want +got):\n%s", diff)
 		}
 		r := h.book.records[0]
+		if r.Waits.Of(flow.ReasonSeats) != r.Queued {
+			t.Errorf("it waited for %v", r.Waits)
+		}
 		if r.Queued != 40*time.Second || r.FirstByte != 40*time.Second || !r.Quoted || r.Reason != flow.ReasonSeats || r.BytesOut != 10 {
 			t.Errorf("record %+v", r)
 		}

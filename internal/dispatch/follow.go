@@ -261,6 +261,9 @@ func (r *run) answerFor(c *call) {
 	made := c.run
 	r.meta.Attempts, r.meta.Upstream, r.last = made.meta.Attempts, made.meta.Upstream, made.last
 	r.waitedFor(made.meta.Reason)
+	if r.before == 0 && r.carried == 0 { // it was there from the beginning
+		r.waits = made.waits
+	}
 	if r.meta.Entry == (admission.Status{}) {
 		r.meta.Entry = made.meta.Entry
 	}

@@ -110,6 +110,9 @@ func TestStoryOfARequestThatWasThrottled(t *testing.T) {
 		if r.Hold != time.Minute || r.Position != 1 || r.First != flow.ReasonSeats || r.Reason == flow.ReasonNone || r.Attempts != 2 {
 			t.Errorf("record %+v", r)
 		}
+		if w := tries[0].Waits.Plus(tries[1].Waits); w != r.Waits || w.Total() != r.Queued || tries[0].Waits.Of(flow.ReasonSeats) != 20*time.Second {
+			t.Errorf("the tries waited for %v and %v, the request for %v", tries[0].Waits, tries[1].Waits, r.Waits)
+		}
 		if a := tries[0]; a.Queued != 20*time.Second || a.Reason != flow.ReasonSeats || a.RetryAfter != 3*time.Second || a.FirstPiece != 0 || !a.Stream {
 			t.Errorf("first try %+v", a)
 		}
@@ -135,7 +138,7 @@ func TestStoryOfAPausedClass(t *testing.T) {
 		if got := h.Do(t.Context(), req, &client{t: t}); got != flow.OutcomeServed {
 			t.Fatalf("outcome %v", got)
 		}
-		if r := h.book.records[0]; r.Quoted || r.First != flow.ReasonPaused || r.Queued != time.Minute {
+		if r := h.book.records[0]; r.Quoted || r.First != flow.ReasonPaused || r.Queued != time.Minute || r.Waits.Of(flow.ReasonPaused) != time.Minute {
 			t.Errorf("record %+v", r)
 		}
 	})

@@ -19,6 +19,7 @@ func (a *attempt) tell(result *admission.Result) {
 	r := a.run
 	e := &a.story
 	*e = event.Attempt{
+		Waits:   e.Waits, // of open
 		Request: r.id(), Number: r.meta.Attempts, Class: r.req.Ask.Flow.Class, Model: a.model,
 		Operation: r.req.Call.Operation, Stream: r.req.Call.Stream, Kind: a.kind, RetryAfter: result.RetryAfter,
 		Queued: r.paused, Started: a.start, FirstByte: a.firstByte, FirstPiece: a.first, Total: time.Since(a.start), Estimated: a.grant.Size,
@@ -87,6 +88,9 @@ func (r *run) finish(outcome flow.Outcome, err error) flow.Outcome {
 		e.Hold = hold.Sub(r.req.Arrived)
 	}
 	r.explain(err)
+	if r.waits != (flow.Waits{}) {
+		e.Waits = r.waits.Fit(e.Queued)
+	}
 	r.d.deps.Sink.Record(e)
 	return outcome
 }
@@ -107,6 +111,9 @@ func (r *run) explain(err error) {
 		e.Detail, e.Expected, e.RetryAfter = refusal.Detail, refusal.ETA, refusal.RetryAfter
 		if refusal.Reason != flow.ReasonNone {
 			e.Reason = refusal.Reason
+		}
+		if refusal.Waits != (flow.Waits{}) {
+			r.waits = refusal.Waits
 		}
 	}
 }

@@ -37,6 +37,7 @@ type run struct {
 	before  time.Duration        // time that call had spent in the queue already
 
 	meta   Meta
+	waits  flow.Waits    // meta.Waited by what it was for, as far as that is known
 	last   llm.ErrorKind // of the last attempt
 	record event.Record
 }
@@ -69,7 +70,7 @@ func (r *run) serve() (outcome flow.Outcome, err error) {
 	for {
 		r.wait()
 		if r.ctx.Err() != nil { // looked at last: nothing is sent for a client that has left
-			r.waitedFor(ticket.Status().Reason)
+			r.stood(ticket.Status())
 			v := r.departed()
 			if v.outcome == flow.OutcomeCanceled {
 				ticket.Abandon()
@@ -77,6 +78,7 @@ func (r *run) serve() (outcome flow.Outcome, err error) {
 			return v.outcome, v.err
 		}
 		if r.tooLate(time.Now()) {
+			r.stood(ticket.Status())
 			return flow.OutcomeDeadline, r.endErr
 		}
 		if v := r.attempt(); !v.again {
@@ -149,6 +151,14 @@ func (r *run) wait() {
 func (r *run) waitedFor(why flow.Reason) {
 	if why != flow.ReasonNone {
 		r.meta.Reason = why
+	}
+}
+
+// stood notes how it stood when it gave up its place.
+func (r *run) stood(s admission.Status) {
+	r.waitedFor(s.Reason)
+	if s.Waits != (flow.Waits{}) {
+		r.waits = s.Waits
 	}
 }
 

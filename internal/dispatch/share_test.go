@@ -498,6 +498,9 @@ func TestEveryWaiterGetsItsOwnNotes(t *testing.T) {
 			if r.ID == "b" != (i == 1) {
 				r = h.book.records[1-i]
 			}
+			if made := r.ID != "b"; made != (r.Waits.Of(flow.ReasonSeats) == r.Queued) || !made && r.Waits.Total() != 0 {
+				t.Errorf("%s is said to have waited for %v", r.ID, r.Waits)
+			}
 			if r.Queued != want || !r.Quoted || r.Reason != flow.ReasonSeats {
 				t.Errorf("record %+v", r)
 			}

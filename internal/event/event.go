@@ -32,6 +32,7 @@ type Record struct {
 
 	Arrived   time.Time     // when its header had been read
 	Queued    time.Duration // time spent waiting for its turn, all attempts together
+	Waits     flow.Waits    // Queued by what it was for; zero where that is not known
 	FirstByte time.Duration // arrival to the first answer byte to the client; 0 if none was sent
 	Total     time.Duration // arrival to the end
 
@@ -71,6 +72,7 @@ type Attempt struct {
 	RetryAfter time.Duration // the provider's hint; 0 for none
 
 	Queued     time.Duration // time spent waiting for this try alone
+	Waits      flow.Waits    // Queued by what it was for
 	Reason     flow.Reason   // what that was for, at last; ReasonNone if it did not wait
 	Started    time.Time     // when it was dispatched
 	FirstByte  time.Duration // dispatch to the provider's header; 0 if it did not answer

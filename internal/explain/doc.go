@@ -9,10 +9,9 @@
 // plain sentences. It is also its own JSON; [Story.Text] is the form for a
 // terminal, so that a program far away prints what the gateway would.
 //
-// Only what was recorded is told. A wait is cut by attempts: for each of them the
-// time in the queue is known and what was waited for at last, and for the first
-// one also what was waited for on entry. How that time was shared out among
-// several limits is not recorded, and nothing is said about it.
+// Only what was recorded is told. A wait is cut by attempts, and each part is shared
+// out by what it was for (I15 of package gate). Who shared another's call has no such
+// shares: of him only the reason on entry and the last one are told.
 //
 // # Invariants
 //

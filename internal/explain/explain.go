@@ -1,6 +1,8 @@
 package explain
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/internal/event"
@@ -53,6 +55,7 @@ type Story struct {
 // Wait is the time in the queue, as it was foretold and as it was.
 type Wait struct {
 	Total    float64 `json:"total_ms"`
+	By       []Share `json:"by,omitempty"`           // Total by what it was for, the longest first
 	First    string  `json:"first_reason,omitempty"` // on entry
 	Reason   string  `json:"reason,omitempty"`       // at last
 	Position int     `json:"position,omitempty"`     // on entry, or now of one that waits
@@ -61,6 +64,12 @@ type Wait struct {
 	Held     *bool   `json:"eta_held,omitempty"` // it took no longer than EtaP90; nil if that cannot be said
 	Hold     float64 `json:"hold_ms,omitempty"`  // the longest wait the client allowed
 	Expected float64 `json:"expected_ms,omitempty"`
+}
+
+// Share is the part of a wait that was for one reason, in milliseconds.
+type Share struct {
+	Reason string  `json:"reason"`
+	Time   float64 `json:"ms"`
 }
 
 // Tokens are what was reserved for the last attempt, and what all used together.
@@ -100,13 +109,22 @@ type Try struct {
 	Model      string  `json:"model"`
 	Kind       string  `json:"kind"` // none is success
 	Status     int     `json:"status,omitempty"`
-	Queued     float64 `json:"queued_ms"` // for this try alone
+	Queued     float64 `json:"queued_ms"`    // for this try alone
+	By         []Share `json:"by,omitempty"` // Queued by what it was for
 	Reason     string  `json:"reason,omitempty"`
 	Start      float64 `json:"start_ms"` // after the arrival
 	FirstByte  float64 `json:"first_byte_ms,omitempty"`
 	Total      float64 `json:"total_ms"`
 	RetryAfter float64 `json:"retry_after_ms,omitempty"`
 	Tokens     Tokens  `json:"tokens"`
+}
+
+// Chief is what the wait before it was for the longest, as far as that is known.
+func (t *Try) Chief() string {
+	if len(t.By) > 0 {
+		return t.By[0].Reason
+	}
+	return t.Reason
 }
 
 // Live is a request that has not ended.
@@ -121,6 +139,7 @@ type Live struct {
 	EtaP90   time.Duration
 	Unknown  bool        // when it will be its turn: EtaP50 and EtaP90 are 0
 	Reason   flow.Reason // what it waits for; only with Position
+	Waits    flow.Waits  // what it has waited for so far; only with Position
 }
 
 // Ended tells the story of a request that has ended. The attempts are its own,
@@ -132,7 +151,7 @@ func Ended(r *event.Record, tries []event.Attempt) *Story {
 		Outcome: r.Outcome.String(), Cause: r.Cause, Detail: r.Detail, Status: r.Status, Upstream: r.Upstream, Cache: r.Cache,
 		FirstByte: ms(r.FirstByte), Total: ms(r.Total), RetryAfter: ms(r.RetryAfter), BytesOut: r.BytesOut,
 		Wait: Wait{
-			Total: ms(r.Queued), First: string(r.First), Reason: string(r.Reason), Position: r.Position, EtaP50: ms(r.EtaP50), EtaP90: ms(r.EtaP90),
+			Total: ms(r.Queued), By: sharesOf(&r.Waits), First: string(r.First), Reason: string(r.Reason), Position: r.Position, EtaP50: ms(r.EtaP50), EtaP90: ms(r.EtaP90),
 			Hold: ms(r.Hold), Expected: ms(r.Expected),
 		},
 		Attempts: make([]Try, 0, len(tries)),
@@ -156,6 +175,16 @@ func Ended(r *event.Record, tries []event.Attempt) *Story {
 	return s
 }
 
+// sharesOf are the parts of a wait, the longest first.
+func sharesOf(w *flow.Waits) []Share {
+	var all []Share
+	for why, d := range w.All() {
+		all = append(all, Share{string(why), ms(d)})
+	}
+	slices.SortStableFunc(all, func(a, b Share) int { return cmp.Compare(b.Time, a.Time) })
+	return all
+}
+
 func tokensOf(size llm.Size, used llm.Usage, counted bool) *Tokens {
 	return &Tokens{
 		EstimatedInput: size.Input, EstimatedOutput: size.Output, MaxOutput: size.MaxOutput,
@@ -166,7 +195,7 @@ func tokensOf(size llm.Size, used llm.Usage, counted bool) *Tokens {
 func tryOf(r *event.Record, a *event.Attempt) Try {
 	return Try{
 		Number: a.Number, Upstream: a.Upstream, Model: a.Model, Kind: a.Kind.String(), Status: a.Status,
-		Queued: ms(a.Queued), Reason: string(a.Reason), Start: ms(a.Started.Sub(r.Arrived)), FirstByte: ms(a.FirstByte), Total: ms(a.Total),
+		Queued: ms(a.Queued), By: sharesOf(&a.Waits), Reason: string(a.Reason), Start: ms(a.Started.Sub(r.Arrived)), FirstByte: ms(a.FirstByte), Total: ms(a.Total),
 		RetryAfter: ms(a.RetryAfter), Tokens: *tokensOf(a.Estimated, a.Used, a.Counted),
 	}
 }
@@ -190,11 +219,14 @@ func Underway(now time.Time, l *Live, tries []event.Attempt) *Story {
 	case l.Position == 0:
 		s.Summary = "It is about to run, " + span(r.Total) + " after its arrival."
 	default:
-		s.Wait = Wait{Reason: string(l.Reason), Position: l.Position, EtaP50: ms(l.EtaP50), EtaP90: ms(l.EtaP90)}
+		s.Wait = Wait{Total: ms(l.Waits.Total()), By: sharesOf(&l.Waits), Reason: string(l.Reason), Position: l.Position, EtaP50: ms(l.EtaP50), EtaP90: ms(l.EtaP90)}
 		s.Summary = "It waits for " + wantOf(l.Reason) + ": " + placeOf(l.Position) + ", " + l.left() + "."
-		s.Help = t.lift(l.Reason)
+		s.Help = lift(r, l.Reason, "")
+		if parts := partsOf(&l.Waits); parts != "" {
+			s.Why = append(s.Why, "It has waited "+span(l.Waits.Total())+" so far"+parts+".")
+		}
 	}
-	s.Why = t.failures()
+	s.Why = append(s.Why, t.failures()...)
 	return s
 }
 

@@ -3,6 +3,7 @@ package explain
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,16 +32,28 @@ func fallen() (*event.Record, []event.Attempt) {
 		Arrived: noon, Queued: 9 * s, FirstByte: 12 * s, Total: 20 * s, Quoted: true, Position: 4, EtaP50: 6 * s, EtaP90: 8 * s, Hold: 60 * s,
 		Estimated: llm.Size{Input: 1000, Output: 800, MaxOutput: 4000}, Used: llm.Usage{Input: 700, CacheRead: 200, Output: 100},
 	}
+	first := waits(flow.ReasonTokens, 6*s, flow.ReasonRequests, 2*s)
+	r.Waits = first.Plus(waits(flow.ReasonSeats, s-20*time.Millisecond, flow.ReasonTurn, 20*time.Millisecond))
 	return r, []event.Attempt{
 		{
 			Request: "req_7", Number: 1, Class: "chat", Upstream: "main", Model: "gpt", Stream: true, Kind: llm.KindThrottle, Status: 429,
-			RetryAfter: 3 * s, Queued: 8 * s, Reason: flow.ReasonTokens, Started: noon.Add(8 * s), Total: s / 2,
+			RetryAfter: 3 * s, Queued: 8 * s, Waits: first, Reason: flow.ReasonTokens, Started: noon.Add(8 * s), Total: s / 2,
 		},
 		{
-			Request: "req_7", Number: 2, Class: "chat", Upstream: "spare", Model: "gpt", Stream: true, Status: 200, Queued: s, Reason: flow.ReasonSeats,
+			Request: "req_7", Number: 2, Class: "chat", Upstream: "spare", Model: "gpt", Stream: true, Status: 200, Queued: s, Waits: waits(flow.ReasonSeats, s), Reason: flow.ReasonSeats,
 			Started: noon.Add(9*s + s/2), FirstByte: 2 * s, FirstPiece: 2*s + s/2, Total: 10*s + s/2, Estimated: r.Estimated, Used: r.Used,
 		},
 	}
+}
+
+// waits are times by what they were for.
+func waits(why flow.Reason, d time.Duration, more ...any) flow.Waits {
+	var w flow.Waits
+	w.Add(why, d)
+	for i := 0; i < len(more); i += 2 {
+		w.Add(more[i].(flow.Reason), more[i+1].(time.Duration))
+	}
+	return w
 }
 
 // refused is a request that was turned away for the length of the wait.
@@ -55,7 +68,7 @@ func refused() *event.Record {
 func TestTextOfStories(t *testing.T) {
 	live := &Live{
 		ID: "req_9", Key: flow.Key{Class: "chat", Tenant: "acme", User: "ann"}, Model: "gpt", Arrived: noon, Position: 3,
-		EtaP50: 4 * s, EtaP90: 9 * s, Reason: flow.ReasonTurn,
+		EtaP50: 4 * s, EtaP90: 9 * s, Reason: flow.ReasonTurn, Waits: waits(flow.ReasonSeats, 3*s, flow.ReasonRate, 2*s),
 	}
 	for name, story := range map[string]*Story{
 		"fallen":  Ended(fallen()),
@@ -100,7 +113,7 @@ func TestI1EverythingHasWordsOfItsOwn(t *testing.T) {
 	for _, k := range llm.Kinds() {
 		own(k.String(), kindWords[k.String()])
 	}
-	for _, r := range reasons {
+	for _, r := range flow.Reasons() {
 		own(string(r), wants[r])
 	}
 	for cause, words := range causeWords {
@@ -112,11 +125,6 @@ func TestI1EverythingHasWordsOfItsOwn(t *testing.T) {
 	if got := wantOf("fog"); got != "fog" {
 		t.Errorf("an unknown reason is told as %q", got)
 	}
-}
-
-var reasons = []flow.Reason{
-	flow.ReasonTurn, flow.ReasonRequests, flow.ReasonInput, flow.ReasonOutput, flow.ReasonTokens, flow.ReasonSeats, flow.ReasonRate,
-	flow.ReasonBreaker, flow.ReasonRamp, flow.ReasonTasks, flow.ReasonPaused,
 }
 
 // draw makes up a record and attempts that could belong together.
@@ -131,16 +139,21 @@ func draw(t *rapid.T) (*event.Record, []event.Attempt) {
 	}
 	r := &event.Record{
 		ID: "req_1", Key: flow.Key{Class: "chat", Tenant: "t", User: rapid.String().Draw(t, "user")}, Model: rapid.String().Draw(t, "model"), Arrived: noon,
-		Outcome: rapid.SampledFrom(flow.Outcomes()).Draw(t, "outcome"), Reason: rapid.SampledFrom(reasons).Draw(t, "reason"),
+		Outcome: rapid.SampledFrom(flow.Outcomes()).Draw(t, "outcome"), Reason: rapid.SampledFrom(flow.Reasons()).Draw(t, "reason"),
 		Cause: rapid.SampledFrom(append(causes, "")).Draw(t, "cause"), Total: span("total"), Queued: span("queued"), FirstByte: span("first"),
 		Quoted: rapid.Bool().Draw(t, "quoted"), EtaP90: span("eta"), Attempts: rapid.IntRange(0, 3).Draw(t, "attempts"),
+	}
+	if rapid.Bool().Draw(t, "known") {
+		part := rapid.Int64Range(0, int64(r.Queued)).Draw(t, "part")
+		r.Waits.Add(r.Reason, time.Duration(part))
+		r.Waits.Add(rapid.SampledFrom(flow.Reasons()).Draw(t, "other"), r.Queued-time.Duration(part))
 	}
 	var tries []event.Attempt
 	start := noon
 	for n := range rapid.IntRange(0, r.Attempts).Draw(t, "kept") {
 		a := event.Attempt{
 			Number: n + 1, Upstream: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "upstream"), Kind: rapid.SampledFrom(llm.Kinds()).Draw(t, "kind"),
-			Queued: span("wait"), Total: span("ran"), FirstByte: span("byte"), Reason: rapid.SampledFrom(reasons).Draw(t, "for"),
+			Queued: span("wait"), Total: span("ran"), FirstByte: span("byte"), Reason: rapid.SampledFrom(flow.Reasons()).Draw(t, "for"),
 		}
 		a.Started = start.Add(a.Queued)
 		start = a.Started.Add(a.Total)
@@ -175,6 +188,9 @@ func TestI3SentencesQuoteTheRecord(t *testing.T) {
 		for _, d := range []time.Duration{r.Total, r.Queued, r.EtaP50, r.EtaP90, r.Hold, r.Expected, r.RetryAfter} {
 			known[span(d)] = true
 		}
+		for _, d := range r.Waits {
+			known[span(d.Truncate(time.Microsecond))] = true
+		}
 		for _, a := range tries {
 			known[fmt.Sprint(a.Number)] = true
 		}
@@ -185,6 +201,15 @@ func TestI3SentencesQuoteTheRecord(t *testing.T) {
 					t.Fatalf("%q quotes %q", text, f)
 				}
 			}
+		}
+		sum := 0.0
+		for i, share := range story.Wait.By {
+			if sum += share.Time; i > 0 && share.Time > story.Wait.By[i-1].Time {
+				t.Fatalf("the longest is not first: %v", story.Wait.By)
+			}
+		}
+		if r.Waits.Total() > 0 && math.Abs(sum-story.Wait.Total) > 0.01 {
+			t.Fatalf("%v ms of a wait of %v ms are told: %v", sum, story.Wait.Total, story.Wait.By)
 		}
 		if (story.Wait.Held != nil) != (r.Quoted && (r.Attempts > 0 || r.Outcome == flow.OutcomeHoldExpired)) || story.Wait.Held != nil && *story.Wait.Held != r.EtaHeld() {
 			t.Fatalf("held %v of %+v", story.Wait.Held, r)

@@ -73,7 +73,11 @@ func sentTo(a *event.Attempt, before string) string {
 		text += ", as fallback for " + before
 	}
 	if a.Queued > 0 {
-		text += fmt.Sprintf(", after %s in the queue, at last for %s", span(a.Queued), wantOf(a.Reason))
+		text += ", after " + span(a.Queued) + " in the queue"
+		if parts := partsOf(&a.Waits); parts != "" {
+			return text + parts
+		}
+		text += ", at last for " + wantOf(a.Reason)
 	}
 	return text
 }
@@ -119,8 +123,47 @@ func (t teller) summary() string {
 	return text + "."
 }
 
-// chief is what it waited for the longest, as far as the attempts tell.
+// partsOf says what a wait was for, the longest first. What is below a hundredth of
+// it is left out; empty if nothing is known. It goes on in a sentence about the whole.
+func partsOf(w *flow.Waits) string {
+	var words []string
+	shares := sharesOf(w)
+	for _, s := range shares {
+		if d := of(s.Time); d*100 >= w.Total() {
+			words = append(words, span(d)+" for "+wantOf(flow.Reason(s.Reason)))
+		}
+	}
+	switch n := len(words); n {
+	case 0:
+		return ""
+	case 1:
+		return " for " + wantOf(flow.Reason(shares[0].Reason))
+	default:
+		return ": " + strings.Join(words[:n-1], ", ") + " and " + words[n-1]
+	}
+}
+
+// where is the upstream at which it waited the longest for its chief reason.
+func (t teller) where() string {
+	upstream, longest, why := t.r.Upstream, time.Duration(0), t.chief()
+	for i := range t.tries {
+		a := &t.tries[i]
+		d := a.Waits.Of(why)
+		if a.Waits.Total() == 0 && a.Reason == why {
+			d = a.Queued
+		}
+		if d > longest {
+			upstream, longest = a.Upstream, d
+		}
+	}
+	return upstream
+}
+
+// chief is what it waited for the longest, as far as that is known.
 func (t teller) chief() flow.Reason {
+	if shares := sharesOf(&t.r.Waits); len(shares) > 0 {
+		return flow.Reason(shares[0].Reason)
+	}
 	why, longest := t.r.Reason, time.Duration(0)
 	for i := range t.tries {
 		if a := &t.tries[i]; a.Queued > longest && a.Reason != flow.ReasonNone {
@@ -132,6 +175,12 @@ func (t teller) chief() flow.Reason {
 
 // mostly begins to tell what it waited for.
 func (t teller) mostly() string {
+	if longest := t.r.Waits.Of(t.chief()); longest > 0 {
+		if longest*100 < t.r.Waits.Total()*99 {
+			return "mostly for "
+		}
+		return "for "
+	}
 	for i := range t.tries {
 		if a := &t.tries[i]; a.Queued > 0 && a.Reason != t.chief() {
 			return "mostly for "
@@ -188,6 +237,9 @@ func (t teller) waited() string {
 	text := "It waited " + span(r.Queued)
 	if r.Quoted {
 		text += ", from " + placeOf(r.Position) + " on"
+	}
+	if parts := partsOf(&r.Waits); parts != "" {
+		return text + parts + "."
 	}
 	if r.First != r.Reason && r.First != flow.ReasonNone {
 		return text + ": at first for " + wantOf(r.First) + ", at last for " + wantOf(r.Reason) + "."

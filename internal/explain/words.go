@@ -37,6 +37,7 @@ var wants = map[flow.Reason]string{
 	flow.ReasonBreaker:  "an upstream that is not down",
 	flow.ReasonRamp:     "a slow start after idle time",
 	flow.ReasonTasks:    "the gateway's own bound on tasks at a time",
+	flow.ReasonTenant:   "the limits of its own key",
 	flow.ReasonPaused:   "an operator to let its class go on",
 }
 
@@ -106,7 +107,7 @@ func (t teller) help() []string {
 		all = append(all, "Fewer requests of this user at a time, or a higher limits.queue_per_user.")
 	case "too_long", "hold":
 		all = append(all, t.patience())
-		all = append(all, t.lift(r.Reason)...)
+		all = append(all, lift(r, r.Reason, r.Upstream)...)
 	case "too_large":
 		all = append(all, "A shorter prompt or a smaller max_tokens; a larger quota, if the provider allows more.")
 	case "no_upstream":
@@ -115,7 +116,7 @@ func (t teller) help() []string {
 		all = append(all, "A smaller max_tokens, or a higher classes."+string(r.Key.Class)+".hard.")
 	case "":
 		if r.Queued >= longWait {
-			all = append(all, t.lift(t.chief())...)
+			all = append(all, lift(r, t.chief(), t.where())...)
 		}
 	}
 	all = append(all, t.mend()...)
@@ -136,11 +137,11 @@ func (t teller) patience() string {
 	return need + ", or one that sends Prefer: respond-async and asks for the result later."
 }
 
-// lift says what makes a wait for a reason shorter.
-func (t teller) lift(why flow.Reason) []string {
+// lift says what makes a wait for a reason shorter, at an upstream if that is known.
+func lift(r *event.Record, why flow.Reason, upstream string) []string {
 	quota := func(key string) []string {
-		where := "upstreams." + t.r.Upstream + ".quota." + key
-		if t.r.Upstream == "" {
+		where := "upstreams." + upstream + ".quota." + key
+		if upstream == "" {
 			where = key + " in the quota of its upstream"
 		}
 		return []string{"More quota (" + where + "), or an upstream to spill to (routes.on_full: spill)."}
@@ -157,15 +158,17 @@ func (t teller) lift(why flow.Reason) []string {
 	case flow.ReasonSeats:
 		return quota("seats")
 	case flow.ReasonRate:
-		return []string{"A higher classes." + string(t.r.Key.Class) + ".rate: this limit is the gateway's own."}
+		return []string{"A higher classes." + string(r.Key.Class) + ".rate: this limit is the gateway's own."}
 	case flow.ReasonBreaker:
 		return []string{"An upstream to fall back to (routes.upstreams): the only one was down."}
 	case flow.ReasonTasks:
 		return []string{"A higher tasks.concurrency."}
 	case flow.ReasonTurn:
-		return []string{"Others were ahead in the fair order: more quota, or a larger weight of its class (classes." + string(t.r.Key.Class) + ".weight) or key."}
+		return []string{"Others were ahead in the fair order: more quota, or a larger weight of its class (classes." + string(r.Key.Class) + ".weight) or key."}
+	case flow.ReasonTenant:
+		return []string{"Higher limits of its key (requests, tokens and seats in keys): these are the gateway's own."}
 	case flow.ReasonPaused:
-		return []string{"An operator who lets the class " + string(t.r.Key.Class) + " go on."}
+		return []string{"An operator who lets the class " + string(r.Key.Class) + " go on."}
 	case flow.ReasonRamp:
 		return []string{"Nothing but time: the provider wants a slow start."}
 	case flow.ReasonNone:
@@ -180,6 +183,9 @@ func (t teller) mend() []string {
 	for i := range t.tries {
 		a := &t.tries[i]
 		words := mends[a.Kind]
+		if a.Kind == llm.KindOverload && a.Upstream != t.r.Upstream {
+			words = "" // there was one, and it was asked
+		}
 		if words != "" && !said[a.Kind] {
 			all = append(all, fmt.Sprintf(words, a.Upstream))
 		}

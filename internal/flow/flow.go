@@ -105,4 +105,5 @@ const (
 	ReasonRamp     Reason = "ramp"     // slow start after idle
 	ReasonPaused   Reason = "paused"   // an operator has paused the class
 	ReasonTasks    Reason = "tasks"    // the gateway's own bound on tasks at a time
+	ReasonTenant   Reason = "tenant"   // the limits of the tenant's own
 )

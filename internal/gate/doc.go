@@ -26,6 +26,11 @@
 // A limit of an upstream, a class or a tenant may be a shadow: what it would have held up
 // is counted, and nothing is held up.
 //
+// What a wait was for is read from clocks: each class, tenant and upstream sums up for
+// how long what kept it shut, and a request reads them when it joins and leaves the
+// queue. So who stands far behind learns what held up all before it, and no event
+// costs more because many wait.
+//
 // The expected wait is the work that the fluid system does before the request, plus
 // the time until the quota fits it. Its p50 and p90 are that figure times factors
 // learned per class from log(actual/expected), by online quantile tracking
@@ -58,6 +63,9 @@
 //   - I13 Shown: AppendFlows and Snapshot show what is, and positions and times as those
 //     who wait are told.
 //   - I14 Shadow: what is a shadow delays and refuses nobody.
+//   - I15 Accounted: a grant, an eviction and a status tell what the whole wait was
+//     for: the parts add up to it, and each is the time in which that alone, or that
+//     first, kept the request from running.
 //
 // # Concurrency
 //

@@ -72,8 +72,8 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64, why 
 	if more := e.class.expect(now, e, position); more > wait {
 		wait, why = more, flow.ReasonRate
 	}
-	if before, more, what := e.tenant.expect(now, e); more > wait {
-		position, wait, why = max(position, before+1), more, what
+	if before, more := e.tenant.expect(now, e); more > wait {
+		position, wait, why = max(position, before+1), more, flow.ReasonTenant
 	}
 	if before, more := g.behindTasks(e); more > wait {
 		position, wait, why = max(position, before+1), more, flow.ReasonTasks

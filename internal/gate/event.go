@@ -85,6 +85,7 @@ type Grant struct {
 	ETA      time.Duration // p50 of the wait, quoted on arrival
 	ETAP90   time.Duration
 	Reason   flow.Reason // what it last waited for
+	Waits    flow.Waits  // Waited, by what it was for
 }
 
 // Refusal says why a request does not run.
@@ -93,7 +94,8 @@ type Refusal struct {
 	RetryAfter time.Duration // when asking again makes sense; 0 for never
 	ETA        time.Duration // p90 of the wait that was expected; 0 when unknown
 	Reason     flow.Reason
-	Detail     string // the limit with its numbers, for people
+	Detail     string     // the limit with its numbers, for people
+	Waits      flow.Waits // of an eviction: what the request has waited for
 }
 
 // Error implements error.
@@ -114,4 +116,5 @@ type Status struct {
 	ETAP90   time.Duration
 	Unknown  bool // when it will be its turn: ETA and ETAP90 are 0
 	Reason   flow.Reason
+	Waits    flow.Waits // so far, by what they were for; of Gate.Status alone
 }

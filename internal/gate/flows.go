@@ -75,7 +75,9 @@ func (g *Gate) AppendFlows(dst []FlowState, now time.Time, most int) []FlowState
 	for _, p := range g.pools {
 		g.looked = p.queue.AppendWaiting(g.looked[:0], most)
 		for i := range g.looked {
-			dst = g.merge(dst, g.wait(now, &g.looked[i]))
+			if s := g.wait(now, &g.looked[i]); s.Waiting > 0 {
+				dst = g.merge(dst, s)
+			}
 		}
 	}
 	clear(g.looked[:cap(g.looked)])
@@ -90,11 +92,9 @@ func (g *Gate) AppendFlows(dst []FlowState, now time.Time, most int) []FlowState
 	for _, e := range g.runs {
 		i, known := g.rows[e.ask.Flow]
 		if !known && len(dst)-from < most {
-			f, _ := e.booked.Look(e.ask.Flow)
-			f.Key = e.ask.Flow
 			i, known = len(dst), true
 			g.rows[e.ask.Flow] = i
-			dst = append(dst, g.show(&f))
+			dst = append(dst, g.running(e))
 		}
 		if known {
 			dst[i].Running++
@@ -103,39 +103,69 @@ func (g *Gate) AppendFlows(dst []FlowState, now time.Time, most int) []FlowState
 	return dst
 }
 
+// AppendKeys appends the flow of every request that waits or runs, in no order.
+func (g *Gate) AppendKeys(dst []flow.Key) []flow.Key {
+	for _, e := range g.entries {
+		if e.state != kept {
+			dst = append(dst, e.ask.Flow)
+		}
+	}
+	return dst
+}
+
+// AppendStates appends one state for each of the flows, as they stand in the queue. Of
+// one that has ended nothing waits and nothing runs.
+func (g *Gate) AppendStates(dst []FlowState, now time.Time, keys []flow.Key) []FlowState {
+	clear(g.rows)
+	for _, key := range keys {
+		g.rows[key] = len(dst)
+		dst = append(dst, FlowState{Key: key})
+		for _, p := range g.pools {
+			if f, known := p.queue.Look(key); known {
+				dst = g.merge(dst, g.wait(now, &f))
+			}
+		}
+	}
+	for _, e := range g.runs {
+		if i, asked := g.rows[e.ask.Flow]; asked {
+			if dst[i].Weight == 0 { // no pool of today knows it
+				dst[i] = g.running(e)
+			}
+			dst[i].Running++
+		}
+	}
+	return dst
+}
+
+// running shows the flow of an entry that runs, where it is booked.
+func (g *Gate) running(e *entry) FlowState {
+	f, _ := e.booked.Look(e.ask.Flow)
+	f.Key = e.ask.Flow
+	return g.show(&f)
+}
+
 // merge appends a flow, or adds it to what is known of it from another pool.
 func (g *Gate) merge(dst []FlowState, s FlowState) []FlowState {
-	if s.Waiting == 0 {
-		return dst
-	}
 	i, known := g.rows[s.Key]
 	if !known {
 		g.rows[s.Key] = len(dst)
 		return append(dst, s)
 	}
 	old := &dst[i]
-	s.Waiting += old.Waiting
 	s.Share, s.FairShare = max(s.Share, old.Share), max(s.FairShare, old.FairShare)
-	if byTurn(*old, s) < 0 {
+	if s.Waiting == 0 || old.Waiting > 0 && byTurn(*old, s) < 0 {
 		s.Position, s.ETA, s.ETAP90, s.Unknown, s.Reason = old.Position, old.ETA, old.ETAP90, old.Unknown, old.Reason
 	}
-	s.Oldest = earlier(s.Oldest, old.Oldest)
+	s.Waiting, s.Oldest = s.Waiting+old.Waiting, earlier(s.Oldest, old.Oldest)
 	s.MovedUp = s.MovedUp || old.MovedUp
 	dst[i] = s
 	return dst
 }
 
 func byTurn(a, b FlowState) int {
-	if c := cmp.Compare(a.Position, b.Position); c != 0 {
-		return c
-	}
-	if c := cmp.Compare(a.ETA, b.ETA); c != 0 {
-		return c
-	}
-	if c := a.Oldest.Compare(b.Oldest); c != 0 {
-		return c
-	}
-	return strings.Compare(a.Key.User, b.Key.User)
+	return cmp.Or(
+		cmp.Compare(a.Position, b.Position), cmp.Compare(a.ETA, b.ETA), a.Oldest.Compare(b.Oldest), strings.Compare(a.Key.User, b.Key.User),
+	)
 }
 
 func (g *Gate) show(f *fairqueue.Flow) FlowState {

@@ -32,12 +32,14 @@ type Gate struct {
 	due     dueHeap           // entries by the time at which something is due
 	runs    []*entry          // that run, in no order
 
-	tasks    int // that run
-	taskLine line
-	draining bool
-	timed    int   // answers whose service time was learned
-	late     int64 // events for requests that were not there
-	actions  []Action
+	now       time.Time // of the running Step or Reconfigure
+	tasks     int       // that run
+	taskClock clock
+	taskLine  line
+	draining  bool
+	timed     int   // answers whose service time was learned
+	late      int64 // events for requests that were not there
+	actions   []Action
 
 	looked []fairqueue.Flow // by AppendFlows, for the next time
 	rows   map[flow.Key]int
@@ -51,6 +53,10 @@ type upstream struct {
 	breaker *breaker.Breaker
 	meter   quota.Meter
 	mix     mix
+
+	clock clock
+	asked int         // the search in which a head was kept from it last
+	why   flow.Reason // and by what
 }
 
 type class struct {
@@ -60,6 +66,7 @@ type class struct {
 	maxWait time.Duration
 	quotes  calibration
 
+	clock    clock // how long its rate, or an operator, kept it from starting
 	paused   bool
 	held     bool      // its rate kept it from starting, when it was last looked at
 	freed    time.Time // when that ended last
@@ -96,6 +103,8 @@ type entry struct {
 	took    time.Duration // predicted service time
 	arrived time.Time     // of this waiting
 	waited  time.Duration // before it
+	waits   flow.Waits    // before it joined the queue last
+	mark    mark          // of when it did
 	since   time.Time     // of the running attempt
 	reason  flow.Reason
 	refusal *Refusal // why it is to be evicted at once; nil for no reason
@@ -161,7 +170,7 @@ func (g *Gate) class(name flow.Class) *class {
 // Step changes the state by one event and returns what to do. The actions are
 // valid until the next Step. now must not go back.
 func (g *Gate) Step(now time.Time, ev Event) []Action {
-	g.actions = g.actions[:0]
+	g.actions, g.now = g.actions[:0], now
 	switch ev.Kind {
 	case Arrive:
 		g.arrive(now, ev.ID, ev.Ask)
@@ -373,7 +382,9 @@ func (g *Gate) Status(now time.Time, id uint64) (Status, bool) {
 	if e == nil || e.state != queued {
 		return Status{}, false
 	}
-	return g.status(now, e), true
+	s := g.status(now, e)
+	s.Waits = g.shares(now, e)
+	return s, true
 }
 
 func (g *Gate) status(now time.Time, e *entry) Status {

@@ -166,6 +166,9 @@ func (m *machine) take(a Action) error {
 		return fmt.Errorf("I12: request %d of %s runs at upstream %d; paused %v, tripped %v, evicted %v",
 			a.ID, m.classOf[a.ID], a.Grant.Upstream, m.paused, m.tripped, m.evicted[a.ID])
 	}
+	if a.Grant.Waits.Total() != a.Grant.Waited {
+		return fmt.Errorf("I15: request %d waited for %v: %v", a.ID, a.Grant.Waited, a.Grant.Waits)
+	}
 	m.running[a.ID] = a.Grant.Upstream
 	m.sent[a.Grant.Upstream] = append(m.sent[a.Grant.Upstream], dispatched{a.ID, m.now})
 	if m.classOf[a.ID] == flow.Analysis {

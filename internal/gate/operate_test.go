@@ -70,6 +70,9 @@ func (m *machine) look() error {
 	want, classes := m.books()
 	users := len(want)
 	list := m.gate.AppendFlows(nil, m.now, 1000)
+	if err := m.found(list); err != nil {
+		return err
+	}
 	for _, f := range list {
 		w := want[f.Key]
 		if f.Waiting != w.Waiting || f.Running != w.Running || !f.Oldest.Equal(w.Oldest) || f.Paused != m.paused[f.Key.Class] {
@@ -85,6 +88,12 @@ func (m *machine) look() error {
 	}
 	if len(want) > 0 {
 		return fmt.Errorf("I13: %d flows are missing: %v", len(want), want)
+	}
+	for id := range m.waiting {
+		s, _ := m.gate.Status(m.now, id)
+		if e := m.gate.entries[id]; s.Waits.Total() != e.waited+m.now.Sub(m.since[id]) {
+			return fmt.Errorf("I15: request %d waits for %v and %v before, and is told of %v", id, m.now.Sub(m.since[id]), e.waited, s.Waits)
+		}
 	}
 	s := m.gate.Snapshot(m.now)
 	for _, c := range s.ByClass {
@@ -136,6 +145,7 @@ func (m *machine) told(f FlowState) (s Status, ok bool) {
 			continue
 		}
 		s, _ = m.gate.Status(m.now, head)
+		s.Waits = flow.Waits{} // of the status alone
 		if s == (Status{Position: f.Position, ETA: f.ETA, ETAP90: f.ETAP90, Unknown: f.Unknown, Reason: f.Reason}) {
 			return s, true
 		}
@@ -329,7 +339,7 @@ func TestReasonRate(t *testing.T) {
 	}
 }
 
-// TestI9TenantReason: who waits for his tenant's own quota is told what of it binds.
+// TestI9TenantReason: who waits for his tenant's own quota is told so.
 func TestI9TenantReason(t *testing.T) {
 	o := single(0)
 	o.Tenants = []Tenant{{Name: "t", Seats: 1}}
@@ -343,7 +353,7 @@ func TestI9TenantReason(t *testing.T) {
 	w.now = w.now.Add(time.Second)
 	got := w.settle(first)
 	w.want("the seat is free", got, ids[0])
-	if len(got) == 1 && got[0].Grant.Reason != flow.ReasonSeats {
+	if len(got) == 1 && got[0].Grant.Reason != flow.ReasonTenant {
 		t.Errorf("he waited for %q", got[0].Grant.Reason)
 	}
 }

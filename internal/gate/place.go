@@ -34,6 +34,7 @@ func (g *Gate) expire(now time.Time) {
 		case e.state == kept:
 			g.remove(e)
 		case e.refusal != nil:
+			e.refusal.Waits = g.shares(now, e)
 			g.actions = append(g.actions, Action{Kind: Evict, ID: e.id, Refusal: e.refusal})
 			g.remove(e)
 		case !e.ask.Hold.After(now):
@@ -57,7 +58,7 @@ func (g *Gate) holdEnded(now time.Time, e *entry) {
 		p90 = 0
 	}
 	g.actions = append(g.actions, Action{Kind: Evict, ID: e.id, Refusal: &Refusal{
-		Err: flow.ErrHold, RetryAfter: retry, ETA: p90, Reason: why,
+		Err: flow.ErrHold, RetryAfter: retry, ETA: p90, Reason: why, Waits: g.shares(now, e),
 	}})
 	g.keep(e, now.Add(retry+keepFor))
 }

@@ -19,6 +19,8 @@ type pool struct {
 	halted  []halted // tenants that their own quota keeps waiting
 	turned  []*entry // kept places whose turn came in the running search
 
+	searches int // looks through the heads so far
+
 	wake    time.Time // of the last search: when a blocked head will fit
 	unpark  time.Time // when a parked head may be helped by time
 	resume  bool      // an event may have helped a parked head
@@ -103,7 +105,9 @@ func (g *Gate) count(e *entry, by int) {
 	}
 	if by > 0 {
 		e.class.join(e)
+		g.mark(e)
 	} else if by < 0 {
+		g.fold(e)
 		e.class.part(e)
 	}
 }

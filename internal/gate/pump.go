@@ -31,6 +31,7 @@ func (p *pool) pump(now time.Time) {
 	for p.queue.Len() > 0 {
 		p.wake = time.Time{}
 		p.rates(now)
+		p.searches++
 		s := search{gate: p.gate, pool: p, now: now, all: p.open()}
 		s.held = ^s.all
 		it, spare := p.queue.Next(s.try), false
@@ -51,6 +52,9 @@ func (p *pool) pump(now time.Time) {
 		}
 	}
 	p.saturate(now)
+	if p.waiting {
+		p.tell(now)
+	}
 }
 
 // accrue counts what has been saved up for the first blocked head as served, and
@@ -108,6 +112,7 @@ func (p *pool) rates(now time.Time) {
 		}
 		c.held = held
 		p.queue.Stop(c.name, held || c.paused)
+		c.clock.turn(now, c.shut())
 		if waiting, _ := p.queue.Waiting(flow.Key{Class: c.name}); held && waiting > 0 && !c.paused {
 			p.wake = earlier(p.wake, at)
 		}
@@ -143,8 +148,8 @@ func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 		e.reason = flow.ReasonTasks
 		return fairqueue.Shelve
 	}
-	if at, why := e.tenant.next(s.now, e); why != flow.ReasonNone {
-		return s.halt(e, at, why)
+	if at, held := e.tenant.next(s.now, e); held {
+		return s.halt(e, at)
 	}
 	refill := uint64(0) // upstreams that time will open
 	soonest := time.Time{}
@@ -157,6 +162,7 @@ func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 		refill |= bit
 		if s.all&bit == 0 {
 			seats, e.reason = true, flow.ReasonSeats
+			s.keeps(u, e.reason)
 		} else if s.held&bit == 0 {
 			at, why, kept := s.next(it, u, overdue)
 			if !at.After(s.now) && !at.IsZero() {
@@ -164,6 +170,7 @@ func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 			}
 			leaves = leaves || kept
 			e.reason, soonest = why, earlier(soonest, at)
+			s.keeps(u, why)
 		} else {
 			e.reason = flow.ReasonTurn
 		}
@@ -201,8 +208,8 @@ func (s *search) spare() *fairqueue.Item {
 	for free != 0 {
 		it := p.queue.Spare(func(it *fairqueue.Item) bool {
 			e := it.Owner.(*entry)
-			_, why := e.tenant.next(s.now, e)
-			return e.state == queued && why == flow.ReasonNone && !g.tasksFull(e) && g.prefers(s.now, e)&free != 0
+			_, held := e.tenant.next(s.now, e)
+			return e.state == queued && !held && !g.tasksFull(e) && g.prefers(s.now, e)&free != 0
 		})
 		if it == nil {
 			return nil
@@ -301,9 +308,9 @@ func (s *search) park(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict
 
 // halt takes a tenant of the class out of the order, whose next request is beyond the
 // tenant's own quota.
-func (s *search) halt(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict {
+func (s *search) halt(e *entry, at time.Time) fairqueue.Verdict {
 	p := s.pool
-	e.tenant.why = why
+	e.tenant.within(e.class).turn(e.class.open(s.now), flow.ReasonTenant)
 	p.halted = append(p.halted, halted{e.tenant, e.class.name, e})
 	p.unpark = earlier(p.unpark, at)
 	return fairqueue.ParkTenant
@@ -316,6 +323,7 @@ func (p *pool) unhalt(now time.Time, t *tenant) {
 			return false
 		}
 		h.tenant.freed, p.dirty = now, true
+		h.tenant.within(h.head.class).turn(h.head.class.open(now), flow.ReasonNone)
 		p.queue.StopTenant(h.class, h.tenant.options.Name, false)
 		return true
 	})
@@ -381,7 +389,7 @@ func (p *pool) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 	e.class.start(now)
 	e.tenant.reserve(now, e)
 	if e.ask.Task {
-		g.tasks++
+		g.runTasks(1)
 	}
 	g.due.remove(e)
 	e.run = len(g.runs)
@@ -406,10 +414,10 @@ func (g *Gate) grant(e *entry, wait time.Duration) {
 	case e.class.freed.Equal(e.since): // it starts at the very moment at which the rate allows it
 		reason = flow.ReasonRate
 	case e.tenant.freedAt(e.since):
-		reason = e.tenant.why
+		reason = flow.ReasonTenant
 	}
 	g.actions = append(g.actions, Action{Kind: Dispatch, ID: e.id, Grant: Grant{
 		Upstream: e.upstream, Attempt: e.attempts, Waited: e.waited, Size: e.size,
-		ETA: e.p50, ETAP90: e.p90, Reason: reason,
+		ETA: e.p50, ETAP90: e.p90, Reason: reason, Waits: e.waits.Fit(e.waited),
 	}})
 }

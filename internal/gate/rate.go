@@ -3,6 +3,8 @@ package gate
 import (
 	"sort"
 	"time"
+
+	"github.com/millrace/millrace/internal/flow"
 )
 
 // starts bounds the starts of a class to Rate.Max in any span of Rate.Per, and of a
@@ -64,6 +66,17 @@ func (c *class) next() time.Time {
 		return time.Time{}
 	}
 	return c.starts.at()
+}
+
+// shut is what keeps the class from starting anything.
+func (c *class) shut() flow.Reason {
+	switch {
+	case c.paused:
+		return flow.ReasonPaused
+	case c.held:
+		return flow.ReasonRate
+	}
+	return flow.ReasonNone
 }
 
 // start notes that a request of the class starts.

@@ -51,7 +51,8 @@ func (g *Gate) configure(now time.Time, o Options) error {
 		return err
 	}
 	before := g.options
-	g.options = o
+	g.options, g.now = o, now
+	g.runTasks(0)
 	g.setRoutes(o.Routes)
 	g.setPools()
 	g.unweigh(before)
@@ -222,9 +223,10 @@ func (g *Gate) setClasses(list []Class) {
 		}
 		g.weigh(c)
 	}
-	for name := range old {
+	for name, k := range old {
 		if now := g.classes[name]; now == nil || now.starts == nil && !now.paused {
 			g.unstop(name)
+			k.clock.turn(g.now, flow.ReasonNone)
 		}
 	}
 	g.remember(old)
@@ -296,11 +298,9 @@ func (g *Gate) byArrival() []*entry {
 // it. What runs is settled where it was reserved.
 func (g *Gate) renew(now time.Time, e *entry) {
 	if c := g.classes[e.ask.Flow.Class]; c != nil && c != e.class { // else it goes on in the class that is gone
-		if e.stands() > 0 {
-			e.class.part(e)
-			c.join(e)
-		}
+		g.count(e, -e.stands())
 		e.class = c
+		g.count(e, e.stands())
 	}
 	if e.state == running {
 		return

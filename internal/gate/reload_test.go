@@ -198,7 +198,7 @@ func TestI9Tenant(t *testing.T) {
 	w.want("within its tokens", got, first)
 	second, got := w.arrive(small(3200))
 	w.want("beyond its tokens", got)
-	if s, _ := w.gate.Status(w.now, second); s.Reason != flow.ReasonTokens || s.ETA < 50*time.Second {
+	if s, _ := w.gate.Status(w.now, second); s.Reason != flow.ReasonTenant || s.ETA < 50*time.Second {
 		t.Errorf("the waiting request stands %+v", s)
 	}
 	_, got = w.arrive(small(8000))

@@ -91,7 +91,7 @@ func (g *Gate) finish(now time.Time, e *entry, r Result) {
 // these is looked at again.
 func (g *Gate) release(now time.Time, e *entry, r Result) {
 	if e.ask.Task {
-		g.tasks--
+		g.runTasks(-1)
 	}
 	last := len(g.runs) - 1
 	g.runs[e.run] = g.runs[last]

@@ -57,8 +57,8 @@ type tenant struct {
 	meter   quota.Meter
 	options Tenant
 	line    line
-	freed   time.Time   // when it was last put back into the order
-	why     flow.Reason // for which it had been taken out
+	freed   time.Time             // when it was last put back into the order
+	clocks  map[flow.Class]*clock // how long it had been taken out
 }
 
 // freedAt reports whether the tenant was put back into the order at that time.
@@ -66,17 +66,14 @@ func (t *tenant) freedAt(at time.Time) bool { return t != nil && t.freed.Equal(a
 
 func (t *tenant) need(e *entry) quota.Amount { return t.meter.Charge(e.size) }
 
-// next is when the tenant's quota lets the entry run, and what of it binds;
-// ReasonNone if it does now.
-func (t *tenant) next(now time.Time, e *entry) (time.Time, flow.Reason) {
+// next reports whether the tenant's quota keeps the entry from running, and until
+// when; the zero time if only the end of another can tell.
+func (t *tenant) next(now time.Time, e *entry) (at time.Time, held bool) {
 	if t == nil {
-		return now, flow.ReasonNone
+		return now, false
 	}
-	at, why := t.quota.Next(now, t.need(e))
-	if !at.IsZero() && !at.After(now) {
-		return now, flow.ReasonNone
-	}
-	return at, why
+	at, _ = t.quota.Next(now, t.need(e))
+	return at, at.IsZero() || at.After(now)
 }
 
 // measure refuses what is larger than all the tenant may use.
@@ -117,17 +114,17 @@ func (t *tenant) settle(now time.Time, e *entry, r Result) {
 }
 
 // expect is how many of the tenant stand before the entry while its own quota keeps
-// it waiting, how long it does, in seconds, and what of it binds.
-func (t *tenant) expect(now time.Time, e *entry) (before int, wait float64, why flow.Reason) {
-	at, why := t.next(now, e)
-	if why == flow.ReasonNone {
-		return 0, 0, why
+// it waiting, and how long it does, in seconds.
+func (t *tenant) expect(now time.Time, e *entry) (before int, wait float64) {
+	at, held := t.next(now, e)
+	if !held {
+		return 0, 0
 	}
 	before = t.line.before(e.number.tenant)
 	if at.After(now) {
 		wait = at.Sub(now).Seconds()
 	}
-	return before, wait + float64(before)*t.quota.Cost(t.need(e), e.took), why
+	return before, wait + float64(before)*t.quota.Cost(t.need(e), e.took)
 }
 
 // tasksFull reports whether an entry is a task and no more of these may run now.

@@ -74,7 +74,7 @@ func server(t testing.TB, w *world, body string) func() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.RemoteAddr, req.ContentLength = "127.0.0.1:4000", int64(len(body))
+	req.RemoteAddr, req.Host, req.ContentLength = "127.0.0.1:4000", "127.0.0.1:8080", int64(len(body))
 	req.Header.Set("Authorization", "Bearer sk-some-key-of-usual-length-0123456789")
 	return func() {
 		reader.Reset(body)

@@ -46,6 +46,8 @@
 //   - I10: connections, headers, bodies and the time they take are bounded, and
 //     forged addresses make nobody more than one user.
 //   - I11: a reload touches nothing that runs or is kept.
+//   - I12: without keys a page of another site learns and spends nothing, not even
+//     by a name of its own that has been pointed here.
 //
 // # Concurrency
 //

@@ -55,7 +55,7 @@ func FuzzHeader(f *testing.F) {
 	f.Add("X-Stainless-Retry-Count", "99999999999999999999", "Connection", "close, authorization")
 	g, s := spied(f, Options{Routes: []Route{{Model: "*", Coalesce: true, Cache: time.Minute}}, Classes: []Class{{Name: "chat", Weight: 2}, {Name: "low", Weight: 1}}})
 	f.Fuzz(func(t *testing.T, name, value, name2, value2 string) {
-		req := httptest.NewRequest("POST", chatPath, strings.NewReader(chatBody))
+		req := httptest.NewRequest("POST", "http://localhost"+chatPath, strings.NewReader(chatBody))
 		req.Header[name], req.Header[name2] = []string{value}, []string{value2}
 		rec := httptest.NewRecorder()
 		g.ServeHTTP(rec, req)

@@ -107,6 +107,11 @@ func invalid(param, message string) *fault {
 	return &fault{status: http.StatusBadRequest, typ: typeInvalid, param: param, message: message}
 }
 
+// forbidden is for what nobody may do who comes as this one does.
+func forbidden(code, message string) *fault {
+	return &fault{status: http.StatusForbidden, typ: typeInvalid, code: code, message: message, retry: retryNone}
+}
+
 func internalFault(id string) *fault {
 	return &fault{
 		status: http.StatusInternalServerError, typ: typeServer, code: "internal_error",

@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/internal/field"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
+	"github.com/millrace/millrace/internal/peer"
 )
 
 // maxHeaders bounds the names in a request's header; real clients send some 20.
@@ -52,19 +53,20 @@ func (x *exchange) admit(a Access) (err error) {
 		f.status, f.code = http.StatusRequestHeaderFieldsTooLarge, "too_many_headers"
 		return f
 	}
+	keyless := len(x.t.keys) == 0
+	if keyless && !peer.Private(x.r.Host) {
+		return forbidden("foreign_host", "Without keys this gateway does not answer by the name "+field.Clean(x.r.Host)+", which anybody may have pointed here: "+
+			"ask localhost or an address, have your proxy send one of those as Host, or make a key with 'millrace keys create'.")
+	}
 	x.who, err = x.t.identify(x.r.Header)
 	if a == Open || a == Desk {
 		return nil
 	}
-	if len(x.t.keys) == 0 && x.r.Header.Get("Sec-Fetch-Site") == "cross-site" {
-		f := invalid("", "A page of another site may not ask a gateway without keys.")
-		f.status, f.code, f.retry = http.StatusForbidden, "cross_site", retryNone
-		return f
+	if keyless && x.r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		return forbidden("cross_site", "A page of another site may not ask a gateway without keys.")
 	}
 	if k := x.who.key; err == nil && k != nil && k.Role < least[a] {
-		f := invalid("", "This is for operators: ask with a key whose role allows it.")
-		f.status, f.code, f.retry = http.StatusForbidden, "operators_only", retryNone
-		return f
+		return forbidden("operators_only", "This is for operators: ask with a key whose role allows it.")
 	}
 	return err
 }

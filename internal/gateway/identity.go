@@ -103,9 +103,7 @@ func (x *exchange) flow(route int, user string) (flow.Key, error) {
 		class = x.t.lower(own, flow.Class(v[0]))
 	}
 	if !x.who.key.mayHave(class) {
-		f := invalid("", "This key may not be used for requests of class "+field.Clean(string(class))+".")
-		f.status, f.code, f.retry = http.StatusForbidden, "class_not_allowed", retryNone
-		return flow.Key{}, f
+		return flow.Key{}, forbidden("class_not_allowed", "This key may not be used for requests of class "+field.Clean(string(class))+".")
 	}
 	return flow.Key{Class: class, Tenant: x.tenant(), User: x.user(user)}, nil
 }

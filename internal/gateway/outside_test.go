@@ -103,9 +103,9 @@ func TestI9TasksRefuseTheCache(t *testing.T) {
 	}
 }
 
-// TestI8PagesOfOthersStayOut: where no key is asked for, a page of another site that
+// TestI12PagesOfOthersStayOut: where no key is asked for, a page of another site that
 // the browser of a user has opened may not spend his quota.
-func TestI8PagesOfOthersStayOut(t *testing.T) {
+func TestI12PagesOfOthersStayOut(t *testing.T) {
 	mounts := func(o *Options) {
 		keyed(o)
 		o.Keys, o.Routes, o.Loopback = nil, []Route{{Model: "*"}}, true
@@ -178,5 +178,41 @@ func TestI2TheClassOfTheKeyGoesFirst(t *testing.T) {
 		if got := s.asked[len(s.asked)-1].Ask.Flow.Class; got != want {
 			t.Errorf("%s: class %q, want %q", key, got, want)
 		}
+	}
+}
+
+// TestI12NamesPointedHere: where no key is asked for, a page whose own name has been
+// pointed here, so that the browser takes it for ours, gets no pattern answered.
+func TestI12NamesPointedHere(t *testing.T) {
+	keyless := func(o *Options) {
+		keyed(o)
+		o.Keys, o.Routes, o.Loopback = nil, []Route{{Model: "*"}}, true
+		o.Mounts = append(o.Mounts, Mount{Pattern: "GET /api/v1/requests", Access: Keyed, Dialect: Problem, Handler: greet}, Mount{Pattern: "GET /ui/", Access: Desk, Dialect: Problem, Handler: greet})
+	}
+	w := build(t, 4, echo, keyless)
+	t.Cleanup(w.admission.Close)
+	lines := map[string]Dialect{
+		"POST " + chatPath: OpenAI, "GET /v1/models": OpenAI, "GET /healthz": OpenAI, "POST /app": App, "GET /app/1": App, "GET /open": App,
+		"GET /stats": App, "GET /api/v1/requests": Problem, "GET /ui/": Problem,
+	}
+	for line, dialect := range lines {
+		for _, host := range []string{"evil.example", "evil.example:8080", "localhost.evil.example:8080"} {
+			resp := do(t, w.gateway, line, chatBody, func(r *http.Request) { r.Host = host }, header("Sec-Fetch-Site", "same-origin"))
+			text := readAll(t, resp)
+			shape := map[Dialect]string{OpenAI: `{"error":{"message":"`, App: `{"success":false,"error":"`, Problem: `{"type":"urn:millrace:problem:foreign_host"`}[dialect]
+			if resp.StatusCode != http.StatusForbidden || !strings.HasPrefix(text, shape) || !strings.Contains(text, "millrace keys create") {
+				t.Errorf("%s by the name %s: %d %s", line, host, resp.StatusCode, text)
+			}
+		}
+		for _, host := range []string{"", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "192.168.1.5", "millrace:8080", "host.docker.internal:8080"} {
+			if resp := do(t, w.gateway, line, chatBody, func(r *http.Request) { r.Host = host }); resp.StatusCode != http.StatusOK {
+				t.Errorf("%s by the name %s: %d", line, host, resp.StatusCode)
+			}
+		}
+	}
+	locked := build(t, 4, echo, func(o *Options) { keyless(o); o.Keys = []Key{{SHA256: sha256.Sum256([]byte("sk-a")), Tenant: "acme"}} })
+	t.Cleanup(locked.admission.Close)
+	if resp := do(t, locked.gateway, "POST "+chatPath, chatBody, func(r *http.Request) { r.Host = "llm.example" }, header("Authorization", "Bearer sk-a")); resp.StatusCode != http.StatusOK {
+		t.Errorf("with a key any name will do: %d", resp.StatusCode)
 	}
 }

@@ -165,7 +165,7 @@ func do(t testing.TB, h http.Handler, line, body string, edits ...func(*http.Req
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.URL, r.RequestURI = u, target
+	r.URL, r.RequestURI, r.Host = u, target, "localhost:8080"
 	for _, e := range edits {
 		e(r)
 	}

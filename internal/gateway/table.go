@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -34,16 +35,8 @@ func newTable(g *Gateway, o Options, c Catalog) (*table, error) {
 	if err := validate(&o); err != nil {
 		return nil, err
 	}
-	if o.MaxBody == 0 {
-		o.MaxBody = DefaultMaxBody
-	}
-	if o.Hold == 0 {
-		o.Hold = DefaultHold
-	}
-	if o.Bodies == 0 {
-		o.Bodies = DefaultBodies
-	}
-	o.Bodies = max(o.Bodies, o.MaxBody+1) // one as large as may be fits, with the byte in which its end is seen
+	o.MaxBody, o.Hold = cmp.Or(o.MaxBody, DefaultMaxBody), cmp.Or(o.Hold, DefaultHold)
+	o.Bodies = max(cmp.Or(o.Bodies, DefaultBodies), o.MaxBody+1) // one as large as may be fits, with the byte in which its end is seen
 	t := &table{
 		options: o, catalog: c,
 		exact: make(map[string]int), weights: make(map[flow.Class]float64), keys: make(map[[sha256.Size]byte]*Key),

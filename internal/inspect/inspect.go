@@ -172,6 +172,7 @@ func (v *visit) underway(id string) *explain.Story {
 	return explain.Underway(time.Now(), &explain.Live{
 		ID: l.ID, Key: l.Flow, Model: l.Model, Arrived: l.Arrived, Running: l.Running,
 		Position: l.Status.Position, EtaP50: l.Status.ETA, EtaP90: l.Status.ETAP90, Unknown: l.Status.Unknown, Reason: l.Status.Reason,
+		Waits: l.Status.Waits,
 	}, v.i.deps.Requests.Attempts(id))
 }
 

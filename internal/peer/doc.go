@@ -1,5 +1,5 @@
-// Package peer decides where a request comes from, and how many may come from one
-// place at a time.
+// Package peer decides where a request comes from and by which name, and how many may
+// come from one place at a time.
 //
 // # Model
 //
@@ -9,6 +9,9 @@
 // who speak are the operator's own proxies. One customer of IPv6 has 2^64
 // addresses, so a /64 counts as one household.
 //
+// The name by which somebody asks is his own word, too, but a browser's is that of
+// the page that asks.
+//
 // # Invariants
 //
 //   - I1: what a peer that is not trusted says changes nothing; what a client adds
@@ -16,6 +19,7 @@
 //   - I2: a name is short and has no character that could break a log's line.
 //   - I3: a [Census] holds one entry for each household that is there, and none
 //     for those that have left.
+//   - I4: a name that a stranger could point here is never [Private].
 //
 // # Concurrency
 //

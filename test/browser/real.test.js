@@ -100,6 +100,8 @@ describe("under 200 users", () => {
     const r = await api(`console/requests/${waited.id}`);
     assert.match(await page.textContent("#summary"), /in the queue/);
     assert.equal(await page.textContent("#summary"), r.summary);
+    assert.ok(r.by.length > 0 && Math.abs(r.by.reduce((sum, s) => sum + s.ms, 0) - r.queued_ms) < 0.1, JSON.stringify(r.by));
+    assert.deepEqual(await page.locator("#waits data").evaluateAll((all) => all.map((d) => Number(d.value))), r.by.map((s) => s.ms));
     assert.deepEqual(await page.locator("#why li").allTextContents(), r.why);
     assert.deepEqual(await page.locator('[aria-label="Table: Attempts"] tbody tr').evaluateAll((rows) => rows.map((t) => [...t.querySelectorAll("data")].map((d) => Number(d.value)))),
       r.tries.map((t) => [t.start_ms, ...(t.first_byte_ms > 0 ? [t.first_byte_ms] : []), t.total_ms, t.estimated.input, t.estimated.output, t.used.input, t.used.output]));

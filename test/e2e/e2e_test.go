@@ -268,6 +268,9 @@ func ask(url, body string, header headers) error {
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ":")
 		request.Header.Set(name, strings.TrimSpace(value))
+		if name == "Host" {
+			request.Host = strings.TrimSpace(value)
+		}
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

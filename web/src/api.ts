@@ -2,6 +2,8 @@
 
 const base = "/api/v1/console/";
 const patience = 10_000;
+/** By which the gateway tells this page from others where nobody logs in. */
+const page = Math.random().toString(36).slice(2);
 
 /** What the gateway answered instead of what was asked for. */
 export class Refusal extends Error {
@@ -11,10 +13,11 @@ export class Refusal extends Error {
 }
 
 async function call(method: string, path: string, body?: unknown, signal: AbortSignal = AbortSignal.timeout(patience)): Promise<Response> {
-  const init: RequestInit = { method, credentials: "same-origin", signal };
+  const headers: Record<string, string> = { "Millrace-Page": page };
+  const init: RequestInit = { method, credentials: "same-origin", signal, headers };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
-    init.headers = { "Content-Type": "application/json" };
+    headers["Content-Type"] = "application/json";
   }
   const answer = await fetch(path.startsWith("/") ? path : base + path, init);
   if (answer.ok) return answer;

@@ -57,11 +57,14 @@ const reasons: Record<string, string> = {
   breaker: "an upstream that answers",
   ramp: "the upstream's slow start",
   tasks: "a free place for tasks",
+  tenant: "the limits of its own key",
   paused: "its class, which is paused",
 };
 
+const short: Record<string, string> = { turn: "its turn", seats: "a seat", breaker: "an upstream", rate: "its class's rate", tenant: "its key's limits" };
+
 /** The same for a narrow column. */
-export const shortly = (name: string): string => (name === "turn" ? "its turn" : name === "paused" ? "paused" : name === "seats" ? "a seat" : name === "breaker" ? "an upstream" : name === "rate" ? "its class's rate" : name);
+export const shortly = (name: string): string => short[name] ?? name;
 
 /** What a request waited for. */
 export const reason = (name: string): string => reasons[name] ?? name;

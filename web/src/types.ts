@@ -181,6 +181,7 @@ export interface Story {
   counted: boolean;
   bytes_out: number;
   tries?: Try[];
+  by?: { reason: string; ms: number }[]; // queued_ms by what it was for, the longest first
   summary?: string;
   why?: string[];
   help?: string[];

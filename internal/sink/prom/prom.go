@@ -72,6 +72,7 @@ type class struct {
 	outcomes           []prometheus.Counter // by flow.Outcome
 	wait, first, total prometheus.Observer
 	held, broken       prometheus.Counter
+	waits              []prometheus.Counter // as a flow.Waits
 }
 
 // upstream holds the series of one upstream.
@@ -145,6 +146,11 @@ func (s *Sink) Record(r *event.Record) {
 	if r.FirstByte > 0 {
 		c.first.Observe(r.FirstByte.Seconds())
 	}
+	for i, d := range r.Waits {
+		if d > 0 {
+			c.waits[i].Add(d.Seconds())
+		}
+	}
 	ran := r.Attempts > 0
 	if ran {
 		c.wait.Observe(r.Queued.Seconds())
@@ -186,8 +192,8 @@ func addTokens(c prometheus.Counter, n int64) {
 
 // vectors are the metric families.
 type vectors struct {
-	requests, attempts, tokens, eta *prometheus.CounterVec
-	wait, first, total              *prometheus.HistogramVec
+	requests, attempts, tokens, eta, waits *prometheus.CounterVec
+	wait, first, total                     *prometheus.HistogramVec
 }
 
 // Bounds of the histograms, in seconds. Queues are held for minutes, answers
@@ -213,6 +219,7 @@ func newVectors(to prometheus.Registerer) *vectors {
 		attempts: counter("attempts_total", "Attempts at an upstream by what became of them; none is success.", "upstream", "kind"),
 		tokens:   counter("tokens_total", "Tokens settled with an upstream.", "upstream", "direction"),
 		eta:      counter("eta_quoted_total", "Waits promised on arrival, by whether the 90th percentile held.", "class", "held"),
+		waits:    counter("queue_wait_reason_seconds_total", "Time in the queue of requests that have ended, by what it was for.", "class", "reason"),
 		wait:     histogram("queue_wait_seconds", "Time in the queue of requests that were dispatched.", waitBounds),
 		first:    histogram("time_to_first_byte_seconds", "Arrival to the first answer byte.", answerBounds),
 		total:    histogram("request_duration_seconds", "Arrival to the end of requests that were dispatched.", answerBounds),
@@ -229,6 +236,9 @@ func (v *vectors) class(name string) *class {
 		broken:   v.eta.WithLabelValues(name, "false"),
 	}
 	c.outcomes[flow.OutcomeNone] = prometheus.NewCounter(prometheus.CounterOpts{}) // told to nobody
+	for _, why := range flow.Reasons() {
+		c.waits = append(c.waits, v.waits.WithLabelValues(name, string(why)))
+	}
 	for _, o := range flow.Outcomes() {
 		c.outcomes[o] = v.requests.WithLabelValues(name, o.String())
 	}

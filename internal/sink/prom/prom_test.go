@@ -58,14 +58,21 @@ func TestRecordAndAttemptAreCounted(t *testing.T) {
 	})
 	s.Record(&event.Record{Key: flow.Key{Class: "chat"}, Outcome: flow.OutcomeHoldExpired, Queued: time.Minute, Quoted: true, EtaP90: time.Second})
 	s.Record(&event.Record{Key: flow.Key{Class: "chat"}, Outcome: flow.OutcomeCanceled, Queued: time.Minute, Quoted: true, EtaP90: time.Second})
+	in := event.Record{Key: flow.Key{Class: "chat"}, Outcome: flow.OutcomeCanceled, Queued: 9 * time.Second}
+	in.Waits.Add(flow.ReasonSeats, 7*time.Second)
+	in.Waits.Add(flow.ReasonTenant, 2*time.Second)
+	s.Record(&in)
 	s.Attempt(&event.Attempt{Upstream: "main", Kind: llm.KindThrottle})
 	s.Attempt(&event.Attempt{Upstream: "main", Used: llm.Usage{Input: 10, Output: 20, CacheRead: 30, CacheWrite: -40}})
 	has(t, page(t, s),
 		`millrace_requests_total{class="chat",outcome="served"} 1`,
 		`millrace_requests_total{class="chat",outcome="hold_expired"} 1`,
-		`millrace_requests_total{class="chat",outcome="canceled"} 1`,
+		`millrace_requests_total{class="chat",outcome="canceled"} 2`,
 		`millrace_queue_wait_seconds_count{class="chat"} 1`,
 		`millrace_queue_wait_seconds_sum{class="chat"} 2`,
+		`millrace_queue_wait_reason_seconds_total{class="chat",reason="seats"} 7`,
+		`millrace_queue_wait_reason_seconds_total{class="chat",reason="tenant"} 2`,
+		`millrace_queue_wait_reason_seconds_total{class="chat",reason="turn"} 0`,
 		`millrace_time_to_first_byte_seconds_sum{class="chat"} 3`,
 		`millrace_request_duration_seconds_sum{class="chat"} 5`,
 		`millrace_eta_quoted_total{class="chat",held="true"} 1`,

@@ -62,7 +62,7 @@ func run(locked, still, hostile bool) error {
 	c, err := console.New(console.Options{Version: "0.0.0-stage"}, console.Deps{
 		Snapshot: p.admission.Snapshot, Settings: p.settings, Requests: p.ring, Meter: p.meter, Shadow: p.shadow, Keys: keys(locked),
 		Tasks: func() console.Tasks { return console.Tasks{Waiting: 2, Running: 1} },
-		Trip:  p.admission.Trip, Reset: p.admission.ResetUpstream, Flows: p.admission.AppendFlows, Control: p.admission,
+		Trip:  p.admission.Trip, Reset: p.admission.ResetUpstream, Flows: p.admission, Control: p.admission,
 		Plan: p.plan, Load: &p.run,
 		Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
 	})
@@ -72,7 +72,7 @@ func run(locked, still, hostile bool) error {
 	defer c.Close()
 	mux := http.NewServeMux()
 	for _, m := range c.Mounts() {
-		mux.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { m.Handler(w, r, console.Caller{ID: "req_stage"}) })
+		mux.HandleFunc(m.Pattern, func(w http.ResponseWriter, r *http.Request) { m.Handler(w, r, "req_stage") })
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

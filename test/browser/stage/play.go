@@ -158,6 +158,8 @@ func (p *play) end(at time.Time) {
 	if wait > 0 {
 		r.First, r.Reason, r.Quoted, r.Position, r.EtaP50, r.EtaP90 = flow.ReasonTurn, flow.ReasonTokens, true, 1+p.random.IntN(9), wait*3/4, wait*5/4
 	}
+	r.Waits.Add(flow.ReasonTokens, wait*3/4)
+	r.Waits.Add(flow.ReasonSeats, wait-wait*3/4)
 	if p.hostile && p.serial%40 == 0 {
 		r.ID, r.Model, r.Key.User = hostileID, hostileModel, hostileUser
 	}

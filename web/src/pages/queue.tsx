@@ -129,6 +129,7 @@ interface Found {
   flows: FlowLine[];
   found: number;
   looked: number;
+  all: number;
 }
 
 /** The flows to list: those of the frame, or what the gateway finds among the others. */
@@ -156,7 +157,7 @@ function useFlows(s: State, only: string, find: string): Found & { wrong: string
   if (ask && found) return { ...found, wrong };
   const lower = find.toLowerCase();
   const flows = s.queue.filter((f) => (!only || f.class === only) && (f.user.toLowerCase().includes(lower) || f.tenant.toLowerCase().includes(lower)));
-  return { flows, found: ask || only || find ? flows.length : s.flows, looked: flows.length, wrong };
+  return { flows, found: ask || only || find ? flows.length : s.flows, looked: flows.length, all: flows.length, wrong };
 }
 
 /** Keeps rows where they are while somebody points at them. */
@@ -176,7 +177,7 @@ function Flows({ state: s }: { state: State }) {
   const [cls, setClass] = useState("");
   const [find, setFind] = useState("");
   const [ending, setEnding] = useState<FlowLine | null>(null);
-  const { flows, found, looked, wrong } = useFlows(s, cls, find.trim());
+  const { flows, found, looked, all, wrong } = useFlows(s, cls, find.trim());
   const { rows, hold } = useStill(flows);
   return (
     <section aria-labelledby="flows">
@@ -189,7 +190,7 @@ function Flows({ state: s }: { state: State }) {
             {s.classes.map((c) => <option key={c.name} value={c.name}>{c.name}</option>)}
           </select>
         </label>
-        <span class="soft" role="status">{rows.length < found ? `The first ${count(rows.length)} of ${count(found)} users; ${count(found - rows.length)} more` : `${count(found)} ${found === 1 ? "user" : "users"}`}{(cls || find) && looked < s.flows && `, among the first ${count(looked)} of ${count(s.flows)}`}</span>
+        <span class="soft" role="status">{rows.length < found ? `The first ${count(rows.length)} of ${count(found)} users; ${count(found - rows.length)} more` : `${count(found)} ${found === 1 ? "user" : "users"}`}{looked < all && `, among ${count(looked)} of ${count(all)}`}</span>
       </form>
       <Told about="queue" />
       {wrong && <p class="wrong">{wrong}</p>}

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Story, Tokens } from "../types";
 import { get } from "../api";
-import { moment, shortly, span } from "../format";
+import { moment, reason, share, shortly, span } from "../format";
 import { Empty, Num, Pill, Span, Table } from "../parts";
 import { Outcome } from "./requests";
 
@@ -47,6 +47,29 @@ function Timeline({ of: r }: { of: Story }) {
   );
 }
 
+/** What the time in the queue was for, the longest first. */
+function Waits({ of: all, total }: { of: { reason: string; ms: number }[]; total: number }) {
+  let from = 0;
+  return (
+    <ol id="waits" class="timeline">
+      {all.map((s) => {
+        const x = from;
+        from += (1000 * s.ms) / total;
+        return (
+          <li key={s.reason}>
+            <span class="what">{reason(s.reason)}</span>
+            <svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+              <rect class="rail" x="0" y="4.500" width="1000" height="1" />
+              <rect class="wait" x={Math.min(x, 996)} y="0" width={Math.max(from - x, 4)} height="10" />
+            </svg>
+            <span class="when"><Span ms={s.ms} /> <span class="soft">{share(s.ms / total)}</span></span>
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
 function Sentences({ id, title, of: all }: { id: string; title: string; of: string[] | undefined }) {
   if (!all || all.length === 0) return null;
   return (
@@ -78,6 +101,12 @@ export function Request({ id }: { id: string }) {
       <Sentences id="why" title="Why" of={r.why} />
       <h2>What happened when</h2>
       <Timeline of={r} />
+      {r.by && (
+        <>
+          <h2>What the wait was for</h2>
+          <Waits of={r.by} total={r.queued_ms} />
+        </>
+      )}
       {r.moments && (
         <details class="meaning">
           <summary>Moment by moment</summary>
