@@ -47,7 +47,7 @@ func (a *App) openEMF(p *plan) error {
 		return nil
 	case "-":
 	default:
-		file, err := os.OpenFile(c.File, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		file, err := emf.Open(c.File)
 		if err != nil {
 			return fmt.Errorf("metrics.emf.file: %w", err)
 		}

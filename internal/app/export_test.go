@@ -42,6 +42,9 @@ func TestExportEndsWithTheGateway(t *testing.T) {
 	if user := <-sink.users; user != "ann" {
 		t.Errorf("the sink was told of %q", user)
 	}
+	if err := os.Rename(file, file+".1"); err != nil { // as who rotates it does
+		t.Error(err)
+	}
 	next := *c
 	next.Classes = map[string]*config.Class{"chat": c.Classes["chat"], "own": {Weight: 1, Spacing: "any", Enforce: true}}
 	if err := a.Reload(&next); err != nil {

@@ -64,7 +64,7 @@ var Floors = []Floor{
 	},
 	{
 		Name: control, Does: "lock, timer and channels around the mechanism",
-		Ranks:   [][]string{{"internal/admission", "internal/capacity"}},
+		Ranks:   [][]string{{"internal/admission", "internal/capacity/agenda", "internal/capacity/figure"}, {"internal/capacity"}},
 		Imports: []string{vocabulary, mechanism},
 	},
 	{

@@ -44,6 +44,11 @@ type book struct {
 	answered series
 	ended    int64 // answers in the measured time
 
+	dispatched int64        // from the very beginning
+	service    float64      // ns that their answers take, together
+	tenants    []tenantBook // by place in Gate.Tenants
+	tenantOf   []int        // by place in Work.Tenants; -1 where nothing is limited
+
 	enough   float64 // requests that, answered late, are too many
 	late     int64   // requests that were
 	queued   int64   // measured requests that wait
@@ -61,13 +66,25 @@ type classBook struct {
 // series is a quantity over the whole simulation in equal parts.
 type series [points]float64
 
+// tenantBook is what one tenant used in the measured time.
+type tenantBook struct {
+	starts, tokens int64
+	running        int
+	busy           float64 // seat seconds
+}
+
 func newBook(o *Options, users int, end int64) *book {
 	n := len(o.Gate.Upstreams)
 	expected := float64(users) * float64(end-int64(o.WarmUp)) / float64(o.Work.gap())
 	if o.Work.Trace != nil {
 		expected = float64(len(o.Work.Trace))
 	}
+	var tenants []int
+	for _, name := range o.Work.Tenants {
+		tenants = append(tenants, slices.IndexFunc(o.Gate.Tenants, func(t gate.Tenant) bool { return t.Name == name }))
+	}
 	return &book{
+		tenants: make([]tenantBook, len(o.Gate.Tenants)), tenantOf: tenants,
 		enough: 0.06*expected + 10,
 		o:      o, from: int64(o.WarmUp), end: end,
 		causes: make(map[string]int64), classes: make([]classBook, len(o.Work.Mix)),
@@ -119,6 +136,9 @@ func (b *book) pass(from, to int64) {
 	seconds := float64(to-from) / 1e9
 	for u, n := range b.running {
 		b.busy[u] += float64(n) * seconds
+	}
+	for i := range b.tenants {
+		b.tenants[i].busy += float64(b.tenants[i].running) * seconds
 	}
 	if b.o.Work.Manner == Task {
 		b.tasks += float64(b.runs) * seconds
@@ -172,12 +192,23 @@ func (b *book) start(now int64, r *request) {
 	b.depart(now, r, now-r.arrived > int64(b.o.MaxP95))
 	b.runs++
 	b.running[r.upstream]++
+	t := b.tenant(r)
+	t.running++
 	if !b.during(now) {
 		return
 	}
+	t.starts++
 	b.starts[b.o.Work.Mix[r.class].Class]++
 	meter := &b.o.Gate.Upstreams[r.upstream].Quota.Meter
 	b.charge(r.upstream, meter.Charge(r.grant.Size), 1)
+}
+
+// tenant is the book of a request's tenant; nobody looks into that of one without limits.
+func (b *book) tenant(r *request) *tenantBook {
+	if i := b.tenantOf[int(r.user)%len(b.tenantOf)]; i >= 0 {
+		return &b.tenants[i]
+	}
+	return &tenantBook{}
 }
 
 func (b *book) charge(upstream int32, a quota.Amount, sign float64) {
@@ -190,6 +221,7 @@ func (b *book) charge(upstream int32, a quota.Amount, sign float64) {
 func (b *book) finish(now int64, r *request, usage llm.Usage) {
 	b.runs--
 	b.running[r.upstream]--
+	b.tenant(r).running--
 	b.all.served++
 	if b.during(now) {
 		meter := &b.o.Gate.Upstreams[r.upstream].Quota.Meter
@@ -198,6 +230,7 @@ func (b *book) finish(now int64, r *request, usage llm.Usage) {
 		b.charge(r.upstream, meter.Actual(held, usage, r.grant.Size), 1)
 		b.answered[min(int(float64(now)*points/float64(b.end)), points-1)]++
 		b.ended++
+		b.tenant(r).tokens += usage.Total()
 		b.cost[r.user] += float64(usage.Total())
 	}
 	if r.measured {
@@ -305,7 +338,7 @@ const tolerated = 0.001
 
 // meets reports whether all were answered in time.
 func (b *book) meets() bool {
-	return !b.hopeless && b.measured.lost() <= tolerated && b.worst() <= b.o.MaxP95.Seconds()
+	return !b.hopeless && !b.unseen() && b.measured.lost() <= tolerated && b.worst() <= b.o.MaxP95.Seconds()
 }
 
 // misery is one figure of how bad it is, to compare what lifts: a lost request weighs
@@ -341,6 +374,8 @@ func (b *book) used(l *Limit) float64 {
 		return b.busy[l.index] / t / limit
 	case taskLimit:
 		return b.tasks / t / limit
+	case tenantLimit:
+		return b.tenants[l.index].used(l, t) / limit
 	case classLimit:
 		return float64(b.starts[b.o.Gate.Classes[l.index].Name]) / (limit * max(t/l.Per.Seconds(), 1))
 	case quotaLimit:
@@ -351,6 +386,18 @@ func (b *book) used(l *Limit) float64 {
 		return b.charged[l.index][l.dim] / (limit*max(t/l.Per.Seconds(), 1) + room)
 	}
 	return 0
+}
+
+// used is what a tenant used of a limit in t seconds, in its own unit.
+func (b *tenantBook) used(l *Limit, t float64) float64 {
+	if l.Per == 0 {
+		return b.busy / t
+	}
+	n := b.starts
+	if l.dim == quota.Total {
+		n = b.tokens
+	}
+	return float64(n) / max(t/l.Per.Seconds(), 1)
 }
 
 func finite(v float64) float64 {

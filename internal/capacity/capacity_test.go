@@ -3,8 +3,10 @@ package capacity
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -370,10 +372,9 @@ func TestUnreachable(t *testing.T) {
 	o := chat()
 	o.Gate.Hold, o.Gate.MaxQueue = 240*time.Second, 1
 	o.Work.Input = Size{Mean: 6000}
-	o.Gate.Tenants = []gate.Tenant{{Name: "", Requests: gate.Rate{Max: 1, Per: time.Minute}}}
-	o.Gate.Tenants[0].Name, o.Work.Tenants = "t", []string{"t"}
-	if _, err := Quota(t.Context(), o, 20); err == nil || !strings.Contains(err.Error(), ErrUnreachable.Error()) {
-		t.Errorf("a tenant may ask once a minute, and yet: %v", err)
+	o.Gate.Upstreams[0].Quota.Ramp = quota.Ramp{Above: 10_000, Growth: 0.01, Every: time.Hour}
+	if _, err := Quota(t.Context(), o, 20); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("the use may not grow, and yet: %v", err)
 	}
 }
 
@@ -384,7 +385,7 @@ func BenchmarkPlan(b *testing.B) {
 		wide := o
 		wide.Gate = free(quota.Limit{Dim: quota.Requests, Max: int64(2 * users), Span: time.Minute, Kind: quota.Sliding})
 		for name, o := range map[string]Options{"overload": o, "served": wide} {
-			b.Run(name+"/"+grouped(int64(users)), func(b *testing.B) {
+			b.Run(name+"/"+strconv.Itoa(users), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					planned(b, o)
@@ -400,7 +401,7 @@ func TestI6Steady(t *testing.T) {
 	t.Parallel()
 	o := Options{MaxP95: 5 * time.Second}
 	played := func(slow int) *book {
-		b := &book{o: &o, classes: make([]classBook, 1)}
+		b := &book{o: &o, ended: 1, classes: make([]classBook, 1)}
 		for i := range 4 * needParts * needWaits {
 			wait := float32(1)
 			if i%4 == 0 && i < slow {

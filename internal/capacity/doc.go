@@ -41,6 +41,7 @@
 //     a tenth smaller it is not.
 //   - I6 Enough: what Quota returns is good with several seeds, in each quarter of the
 //     time, and a tenth less of everything is not.
+//   - I7 Seen: nothing is called good, or enough, of which no answer was seen.
 //
 // # Concurrency
 //
@@ -50,11 +51,13 @@
 // # Failure
 //
 // Options that make no sense, or would take too long, are refused with all faults.
-// A quota that cannot be found is [ErrUnreachable].
+// A quota that cannot be found is [ErrUnreachable]. Where answers take longer than what
+// is simulated a row is unknown, and a quota [ErrUnseen]; both say how to mend it.
 //
 // # Not here
 //
 // Faults of upstreams, bursts that have to be learned, clients that leave or retry,
 // the gateway's own time (microseconds), several replicas, caches and shared calls.
-// Reading configurations and questions (capacity/inquiry) and traces (load).
+// Reading configurations and questions (capacity/inquiry) and traces (load); how figures
+// look (capacity/figure).
 package capacity

@@ -14,10 +14,11 @@ import (
 type limitKind uint8
 
 const (
-	quotaLimit limitKind = iota // a window of an upstream
-	seatLimit                   // of an upstream
-	classLimit                  // a class's rate
-	taskLimit                   // the bound on tasks
+	quotaLimit  limitKind = iota // a window of an upstream
+	seatLimit                    // of an upstream
+	classLimit                   // a class's rate
+	taskLimit                    // the bound on tasks
+	tenantLimit                  // of a tenant's own: requests, tokens or seats
 )
 
 // Limit is one number of a configuration that may bind.
@@ -29,7 +30,7 @@ type Limit struct {
 	Shadow bool `json:"shadow,omitempty"` // it is counted and holds nobody up, so it never binds
 
 	kind   limitKind
-	index  int // of the upstream or class
+	index  int // of the upstream, class or tenant
 	window int // in its quota
 	dim    quota.Dim
 }
@@ -59,6 +60,11 @@ func (l Limit) words() string {
 		return "tasks"
 	case classLimit:
 		return "class rate"
+	case tenantLimit:
+		if l.Per == 0 {
+			return "tenant seats"
+		}
+		return "tenant " + l.dim.String()
 	case quotaLimit:
 	}
 	return l.dim.String()
@@ -68,7 +74,8 @@ func (l Limit) words() string {
 const unlimited = int64(1) << 44
 
 // limitsOf lists what may bind the requests of a plan: the quotas of the route's
-// upstreams, the rates of the classes in the mix, and the bound on tasks.
+// upstreams, the rates of the classes in the mix, what its tenants may use, and the bound
+// on tasks.
 func limitsOf(o *Options) []Limit {
 	var all []Limit
 	g := &o.Gate
@@ -80,6 +87,11 @@ func limitsOf(o *Options) []Limit {
 		in := slices.ContainsFunc(o.Work.Mix, func(s Share) bool { return s.Class == c.Name && s.Part > 0 })
 		if in && c.Rate.Max > 0 {
 			all = append(all, Limit{Path: "classes." + string(c.Name) + ".rate", Max: int64(c.Rate.Max), Per: c.Rate.Per, kind: classLimit, index: i, Shadow: c.Rate.Shadow})
+		}
+	}
+	for i := range g.Tenants {
+		if slices.Contains(o.Work.Tenants, g.Tenants[i].Name) {
+			all = append(all, tenantLimits(g, i)...)
 		}
 	}
 	if g.Tasks > 0 && o.Work.Manner == Task {
@@ -110,6 +122,36 @@ func upstreamLimits(g *gate.Options, u int) []Limit {
 	return all
 }
 
+func tenantLimits(g *gate.Options, tenant int) []Limit {
+	var all []Limit
+	t := &g.Tenants[tenant]
+	path := "tenants." + t.Name + "."
+	add := func(dim quota.Dim, r gate.Rate) {
+		if r.Max > 0 {
+			all = append(all, Limit{Path: path + settings[dim], Max: int64(r.Max), Per: r.Per, kind: tenantLimit, index: tenant, dim: dim, Shadow: r.Shadow})
+		}
+	}
+	add(quota.Requests, t.Requests)
+	add(quota.Total, t.Tokens)
+	if t.Seats > 0 {
+		all = append(all, Limit{Path: path + "seats", Max: int64(t.Seats), kind: tenantLimit, index: tenant})
+	}
+	return all
+}
+
+// withTenant is a tenant with one limit changed; 0 takes it away.
+func (l Limit) withTenant(t gate.Tenant, to int) gate.Tenant {
+	switch {
+	case l.Per == 0:
+		t.Seats = to
+	case l.dim == quota.Total:
+		t.Tokens.Max = to
+	default:
+		t.Requests.Max = to
+	}
+	return t
+}
+
 // with is the options with one limit changed; unlimited takes it away.
 func (l Limit) with(o gate.Options, to int64) gate.Options {
 	switch l.kind {
@@ -118,6 +160,9 @@ func (l Limit) with(o gate.Options, to int64) gate.Options {
 		if o.Classes[l.index].Rate.Max = int(to); to >= unlimited {
 			o.Classes[l.index].Rate.Max = 0
 		}
+	case tenantLimit:
+		o.Tenants = slices.Clone(o.Tenants)
+		o.Tenants[l.index] = l.withTenant(o.Tenants[l.index], int(to%unlimited))
 	case taskLimit:
 		if o.Tasks = int(to); to >= unlimited {
 			o.Tasks = 0

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/internal/capacity/figure"
 	"github.com/millrace/millrace/internal/gate"
 	"github.com/millrace/millrace/internal/quota"
 )
@@ -22,20 +23,30 @@ type Need struct {
 	With   Row         `json:"with"` // what they see with it, with the worst of several seeds
 	Less   Row         `json:"less"` // and with a tenth less of everything
 	Notes  []string    `json:"notes,omitempty"`
+	Tries  []Try       `json:"-"` // of the search, in their order
+}
 
-	say func(path, value string) string
+// Try is one quota that was played.
+type Try struct {
+	Values []int64 // of the limits; 0 where nothing was limited
+	Good   bool    // all were answered in time
 }
 
 // NeedLimit is one limit of a Need.
 type NeedLimit struct {
 	Path       string `json:"path"`
+	Setting    string `json:"setting"`              // Path and Value as people write them
 	Value      string `json:"value"`                // needed, together with the others
 	Alone      string `json:"alone"`                // the least where nothing else is limited
 	Configured string `json:"configured,omitempty"` // empty where it is not limited
 }
 
-// ErrUnreachable means that no quota is enough.
-var ErrUnreachable = errors.New("no quota is enough")
+// ErrUnreachable means that no quota is enough, ErrUnseen that nobody was answered in
+// the time that is simulated.
+var (
+	ErrUnreachable = errors.New("no quota is enough")
+	ErrUnseen      = errors.New("nothing can be said")
+)
 
 const (
 	needSeeds = 3    // plays of which the worst counts
@@ -52,11 +63,12 @@ type needer struct {
 	users  int
 	limits []Limit // Max is what is needed: at first alone, then together
 	was    []string
+	tries  []Try
 }
 
 // Quota finds the least quota with which so many users are all answered in time: first
 // of each dimension alone, then of all together by one factor. Only the first upstream
-// of the route counts, with the class rates and the bound on tasks.
+// of the route counts, with the class rates, the limits of tenants and the bound on tasks.
 func Quota(ctx context.Context, o Options, users int) (*Need, error) {
 	o.Users, o.NoAdvice = []int{users}, true
 	p, err := newPlanner(ctx, o)
@@ -135,13 +147,20 @@ func (n *needer) alone() error {
 	if err != nil {
 		return err
 	}
+	if b.unseen() {
+		verdict, mend := b.silence()
+		return fmt.Errorf("capacity: %w about %d users: %s. %s", ErrUnseen, n.users, strings.TrimPrefix(verdict, "unknown: "), strings.TrimSuffix(mend, "."))
+	}
 	if !b.meets() {
 		return fmt.Errorf("capacity: %w for %d users: %s", ErrUnreachable, n.users, n.describe(n.users, b).Verdict)
 	}
 	for i := range n.limits {
 		l := &n.limits[i]
 		least, err := smallest(round(max(int64(0.9*b.demand(*l)), 1)), func(v int64) (bool, error) {
-			return n.fits(l.with(n.free(), v), n.users)
+			values := make([]int64, len(n.limits))
+			values[i] = v
+			ok, err := n.fits(l.with(n.free(), v), n.users)
+			return n.tried(values, ok), err
 		})
 		if err != nil {
 			return err
@@ -149,6 +168,20 @@ func (n *needer) alone() error {
 		l.Max = least
 	}
 	return nil
+}
+
+// tried notes a try, and returns whether it was good.
+func (n *needer) tried(values []int64, good bool) bool {
+	n.tries = append(n.tries, Try{values, good})
+	return good
+}
+
+func maxima(limits []Limit) []int64 {
+	all := make([]int64, len(limits))
+	for i := range limits {
+		all[i] = limits[i].Max
+	}
+	return all
 }
 
 // scaled is the gate with all limits at a factor of what is needed.
@@ -165,8 +198,9 @@ func (n *needer) scaled(factor float64) (gate.Options, []Limit) {
 // factor finds by how much the limits together must exceed what each needs alone.
 func (n *needer) factor() (float64, error) {
 	fits := func(factor float64) (bool, error) {
-		g, _ := n.scaled(factor)
-		return n.meets(g)
+		g, limits := n.scaled(factor)
+		ok, err := n.meets(g)
+		return n.tried(maxima(limits), ok), err
 	}
 	low, high := 1.0, 1.0
 	for ok := false; !ok; {
@@ -203,8 +237,10 @@ func (n *needer) trim(factor float64) error {
 	for i := range n.limits {
 		l := &n.limits[i]
 		fits := func(v int64) (bool, error) {
-			g, _ := n.scaled(1)
-			return n.meets(l.with(g, v))
+			g, limits := n.scaled(1)
+			limits[i].Max = v
+			ok, err := n.meets(l.with(g, v))
+			return n.tried(maxima(limits), ok), err
 		}
 		if ok, err := fits(least[i].Max); err != nil || ok {
 			l.Max = least[i].Max
@@ -278,9 +314,9 @@ func (n *needer) hardest(g gate.Options) (worst *book, err error) {
 }
 
 func (n *needer) result(least []Limit) (*Need, error) {
-	need := &Need{Users: n.users, MaxP95: n.o.MaxP95.Seconds(), Notes: n.report.Notes, say: n.o.Say}
+	need := &Need{Users: n.users, MaxP95: n.o.MaxP95.Seconds(), Notes: n.report.Notes, Tries: n.tries}
 	for i, l := range n.limits {
-		need.Limits = append(need.Limits, NeedLimit{Path: l.Path, Value: l.Value(), Alone: least[i].Value(), Configured: n.was[i]})
+		need.Limits = append(need.Limits, NeedLimit{Path: l.Path, Setting: n.o.Say(l.Path, l.Value()), Value: l.Value(), Alone: least[i].Value(), Configured: n.was[i]})
 	}
 	for _, c := range []struct {
 		row    *Row
@@ -300,24 +336,17 @@ func (n *needer) result(least []Limit) (*Need, error) {
 // WriteText writes the need for people. The error is the writer's.
 func (n *Need) WriteText(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "For %d users with a p95 wait of at most %s:\n\n", n.Users, wait(n.MaxP95))
-	t := table{{"needed", "alone", "configured"}}
+	fmt.Fprintf(&b, "For %d users with a p95 wait of at most %s:\n\n", n.Users, figure.Wait(n.MaxP95))
+	t := figure.Table{{"needed", "alone", "configured"}}
 	for _, l := range n.Limits {
-		t = append(t, []string{n.say(l.Path, l.Value), l.Alone, dash(l.Configured)})
+		t = append(t, []string{l.Setting, l.Alone, figure.Dash(l.Configured)})
 	}
-	t.write(&b)
-	fmt.Fprintf(&b, "\nWith it     %s; p95 wait %s, %s refused.\n", n.With.Verdict, wait(n.With.WaitP95), percent(lostShare(&n.With)))
-	fmt.Fprintf(&b, "10 %% less   %s; p95 wait %s, %s refused.\n", n.Less.Verdict, wait(n.Less.WaitP95), percent(lostShare(&n.Less)))
+	t.Write(&b)
+	fmt.Fprintf(&b, "\nWith it     %s; p95 wait %s, %s refused.\n", n.With.Verdict, figure.Wait(n.With.WaitP95), figure.Percent(lostShare(&n.With)))
+	fmt.Fprintf(&b, "10 %% less   %s; p95 wait %s, %s refused.\n", n.Less.Verdict, figure.Wait(n.Less.WaitP95), figure.Percent(lostShare(&n.Less)))
 	for _, note := range n.Notes {
-		fold(&b, note, "", 120)
+		figure.Fold(&b, note, "", 120)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

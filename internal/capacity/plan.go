@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/millrace/millrace/internal/capacity/figure"
 	"github.com/millrace/millrace/internal/quota"
 )
 
@@ -37,10 +38,11 @@ type Row struct {
 	Causes   map[string]int64 `json:"causes,omitempty"`
 
 	Use         []Use      `json:"use"`
-	Utilization float64    `json:"utilization"` // of the limit that is used most, 0 to 1
-	Nearest     string     `json:"nearest"`     // that limit
-	Jain        float64    `json:"jain"`        // of the tokens served per user
-	Good        bool       `json:"good"`        // all are answered in time
+	Utilization float64    `json:"utilization"`       // of the limit that is used most, 0 to 1
+	Nearest     string     `json:"nearest"`           // that limit
+	Jain        float64    `json:"jain"`              // of the tokens served per user
+	Good        bool       `json:"good"`              // all are answered in time
+	Unknown     bool       `json:"unknown,omitempty"` // nobody was answered in the measured time, nor refused: nothing can be said
 	Verdict     string     `json:"verdict"`
 	Binds       string     `json:"binds,omitempty"`  // the setting that binds first, with its value
 	Change      []Change   `json:"change,omitempty"` // the smallest that makes it good
@@ -109,7 +111,7 @@ func New(ctx context.Context, o Options) (*Report, error) {
 		p.report.Rows = append(p.report.Rows, *row)
 	}
 	for i := range p.report.Rows {
-		if r := &p.report.Rows[i]; !r.Good && !p.o.NoAdvice {
+		if r := &p.report.Rows[i]; !r.Good && !r.Unknown && !p.o.NoAdvice {
 			if err := p.advise(r); errors.Is(err, errEffort) {
 				r.Binds, r.Change, r.Advice = "", nil, fmt.Sprintf("The most is used of %s; what lifts it would take longer to find.", r.Nearest)
 			} else if err != nil {
@@ -153,7 +155,7 @@ func (p *planner) describe(users int, b *book) *Row {
 	r := &Row{
 		Users: users, Wanted: p.wanted(users, b), Asked: float64(m.arrived) / minutes, Served: float64(b.ended) / minutes, Most: b.most,
 		Requests: m.arrived, Answered: m.served, Refused: m.refused, Evicted: m.evicted, Left: m.left, Causes: b.causes,
-		Jain: b.jain(), Good: b.meets(), Series: b.course(),
+		Jain: b.jain(), Good: b.meets(), Unknown: b.unseen(), Series: b.course(),
 	}
 	r.WaitP50, r.WaitP95 = b.quantiles()
 	for u := range b.busy {
@@ -174,7 +176,9 @@ func (p *planner) describe(users int, b *book) *Row {
 		row.WaitP50, row.WaitP95 = quantiles(c.waits)
 		r.Classes = append(r.Classes, row)
 	}
-	r.Verdict = p.verdict(r, b)
+	if r.Verdict = p.verdict(r, b); r.Unknown {
+		r.Verdict, r.Advice = b.silence()
+	}
 	return r
 }
 
@@ -183,13 +187,13 @@ func (p *planner) verdict(r *Row, b *book) string {
 	lost := b.measured.lost()
 	switch {
 	case lost > tolerated:
-		return fmt.Sprintf("no: %s of the requests get no answer in time", percent(lost))
+		return fmt.Sprintf("no: %s of the requests get no answer in time", figure.Percent(lost))
 	case !r.Good:
-		return fmt.Sprintf("slow: all are answered, but one in 20 waits %s or longer", wait(b.worst()))
+		return fmt.Sprintf("slow: all are answered, but one in 20 waits %s or longer", figure.Wait(b.worst()))
 	case r.WaitP95 < 0.5:
 		return "yes: hardly anybody waits"
 	}
-	return fmt.Sprintf("yes: 19 of 20 wait less than %s", wait(r.WaitP95))
+	return fmt.Sprintf("yes: 19 of 20 wait less than %s", figure.Wait(r.WaitP95))
 }
 
 // wanted is what users would ask per minute if nothing made them wait.

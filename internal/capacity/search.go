@@ -126,7 +126,7 @@ func (p *planner) advise(r *Row) error {
 	r.Binds = p.o.Say(taken[0].Path, taken[0].Value())
 	if changed == nil {
 		r.Advice = r.Binds + " binds, but what would lift it was not found."
-		return nil
+		return p.silent(r, taken)
 	}
 	for _, l := range changed {
 		r.Change = append(r.Change, Change{Path: l.Path, From: p.was(l).Value(), To: l.Value()})
@@ -136,6 +136,17 @@ func (p *planner) advise(r *Row) error {
 		r.Diff = p.o.Diff(r.Change)
 	}
 	return nil
+}
+
+// silent says so where nothing can be found because without what binds nobody is
+// answered within the time that is simulated.
+func (p *planner) silent(r *Row, taken []Limit) error {
+	b, err := p.whole(p.without(taken), r.Users, false)
+	if err == nil && b.unseen() {
+		_, mend := b.silence()
+		r.Advice += " " + mend
+	}
+	return err
 }
 
 // was is a limit as it is configured.
@@ -391,7 +402,7 @@ func (p *planner) serves() error {
 		r := &p.report.Rows[i]
 		if r.Good {
 			low = max(low, r.Users)
-		} else if high == 0 || r.Users < high {
+		} else if !r.Unknown && (high == 0 || r.Users < high) {
 			high = r.Users
 		}
 	}

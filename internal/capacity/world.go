@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/millrace/millrace/internal/capacity/agenda"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
 	"github.com/millrace/millrace/internal/llm"
@@ -14,8 +15,16 @@ import (
 // Pauses and bounds of a simulation.
 const (
 	errorPause = 100 * time.Millisecond // what a user who does not think waits after a refusal
-	grace      = time.Hour              // how long the last to be dispatched may run
+	grace      = time.Hour              // how long the last to be dispatched may run; more where answers take long
 	patience   = 4096                   // events between two looks at the context
+)
+
+// What an appointment is about.
+const (
+	ask    uint8 = iota // user number who means to ask
+	arrive              // the next arrival of an open loop or a trace
+	finish              // request number who is answered
+	begin               // the measured time begins
 )
 
 // epoch is when every simulation begins.
@@ -31,7 +40,7 @@ type world struct {
 	now      int64 // ns since the epoch
 	end      int64 // of the measured time; nobody asks after it
 	stop     int64 // the grace is over
-	agenda   agenda
+	agenda   agenda.Agenda
 	loops    []loop
 	names    []string // of users
 	requests []request
@@ -85,7 +94,7 @@ func simulate(ctx context.Context, o *Options, users int) (*book, error) {
 	w.span()
 	w.book = newBook(o, w.users, w.end)
 	w.populate()
-	w.agenda.add(int64(o.WarmUp), begin, 0)
+	w.agenda.Add(int64(o.WarmUp), begin, 0)
 	return w.book, w.run(ctx)
 }
 
@@ -100,7 +109,11 @@ func (w *world) span() {
 		}
 	}
 	w.end = int64(w.o.WarmUp + last)
-	w.stop = w.end + int64(w.o.longest()+grace)
+	run := grace
+	for _, l := range w.o.Latency {
+		run = max(run, 8*l.Total)
+	}
+	w.stop = w.end + int64(w.o.longest()+run)
 }
 
 // populate makes the users, and their first requests.
@@ -113,14 +126,14 @@ func (w *world) populate() {
 	if work.Trace != nil || work.Open {
 		w.open.draws = stream(w.o.Seed, -1)
 		w.open.gap = float64(work.pause()) / float64(w.users)
-		w.agenda.add(0, arrive, 0)
+		w.agenda.Add(0, arrive, 0)
 		return
 	}
 	w.loops = make([]loop, w.users)
 	w.requests = make([]request, w.users) // one each: they never have two
 	for i := range w.loops {
 		w.loops[i].draws = stream(w.o.Seed, i)
-		w.agenda.add(int64(w.loops[i].draws.Float64()*float64(work.pause())), ask, int32(i))
+		w.agenda.Add(int64(w.loops[i].draws.Float64()*float64(work.pause())), ask, int32(i))
 	}
 }
 
@@ -134,8 +147,9 @@ func (w *world) run(ctx context.Context) error {
 			return nil
 		}
 		at := w.stop
-		if len(w.agenda.heap) > 0 {
-			at = min(at, w.agenda.heap[0].at)
+		next, more := w.agenda.Next()
+		if more {
+			at = min(at, next)
 		}
 		if wake := w.gate.Wake(); !wake.IsZero() && wake.Sub(w.epoch) < time.Duration(at) {
 			w.advance(max(int64(wake.Sub(w.epoch)), w.now))
@@ -143,11 +157,11 @@ func (w *world) run(ctx context.Context) error {
 			continue
 		}
 		w.advance(at)
-		if at >= w.stop || len(w.agenda.heap) == 0 {
+		if at >= w.stop || !more {
 			w.close()
 			return nil
 		}
-		w.keep(w.agenda.take())
+		w.keep(w.agenda.Take())
 	}
 }
 
@@ -159,18 +173,18 @@ func (w *world) advance(to int64) {
 func (w *world) time() time.Time { return w.epoch.Add(time.Duration(w.now)) }
 
 // keep does what an appointment is about.
-func (w *world) keep(a appointment) {
-	switch a.what {
+func (w *world) keep(a agenda.Appointment) {
+	switch a.What {
 	case ask:
 		if w.now < w.end {
-			w.askLoop(a.who)
+			w.askLoop(a.Who)
 		}
 	case arrive:
 		if w.now < w.end {
 			w.askOpen()
 		}
 	case finish:
-		w.answered(a.who)
+		w.answered(a.Who)
 	case begin:
 		w.book.begin(w.gate.Snapshot(w.time()))
 	}
@@ -196,7 +210,7 @@ func (w *world) again(user int32, failed bool) {
 	if failed {
 		next = max(next, w.now+int64(errorPause))
 	}
-	w.agenda.add(next, ask, user)
+	w.agenda.Add(next, ask, user)
 }
 
 // askOpen is the next arrival of those that wait for nobody.
@@ -218,7 +232,7 @@ func (w *world) askOpen() {
 	}
 	o.next++
 	if more {
-		w.agenda.add(at, arrive, 0)
+		w.agenda.Add(at, arrive, 0)
 	}
 	w.submit(w.room(r))
 }
@@ -281,8 +295,10 @@ func (w *world) dispatch(number int32, g *gate.Grant) {
 		latency = w.o.Latency[g.Upstream]
 	}
 	took := w.draws(number).took(&latency, int(r.input), int(r.output), load)
+	w.book.dispatched++
+	w.book.service += float64(took)
 	w.book.start(w.now, r)
-	w.agenda.add(w.now+int64(took), finish, number)
+	w.agenda.Add(w.now+int64(took), finish, number)
 }
 
 // draws is the stream of a request's user.

@@ -4,7 +4,9 @@
 // # Model
 //
 // One command each: serve runs the gateway, sim a simulated provider, load the
-// users that test them; config shows and checks what serve would run with.
+// users that test them, demo all three; plan says how many users a configuration
+// serves, explain why a request waited; config shows and checks what serve would
+// run with, keys makes what callers show.
 // Reports go to the standard output, words for people to the standard error. The
 // log of serve goes to the standard output, as text on a terminal and as JSON
 // elsewhere.
@@ -17,6 +19,10 @@
 //     to mend it.
 //   - I3 The first SIGTERM or interrupt ends a command in order, the second at
 //     once.
+//   - I4 A flag that would be ignored beside another, or says nothing without
+//     another, is a wrong command line.
+//   - I5 A load in which nothing was answered, and a plan in which nobody was seen
+//     to be answered, is no success.
 //
 // # Concurrency
 //

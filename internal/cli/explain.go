@@ -52,6 +52,9 @@ func newExplainCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && cmd.Flags().Changed("limit") {
+				return &usageError{errors.New("--limit is of the list, and an ID names one request: leave one of them out")}
+			}
 			return f.run(cmd.Context(), args, cmd.OutOrStdout())
 		},
 	}

@@ -122,7 +122,7 @@ func TestI2WrongKeysChangeNothing(t *testing.T) {
 		"create --name x --tenant app --requests 90/m":    "keep one of them",
 		"create --name x --class batch --classes chat":    "not among the classes",
 		"create --name x --set limits.unknown=1":          "not a known setting",
-		"create --name x extra":                           "unknown command",
+		"create --name x extra":                           "belongs to no flag",
 		"revoke":                                          "accepts 1 arg",
 		"revoke nobody":                                   "there is no key nobody",
 		"create --name x --config /nowhere/millrace.yaml": "no such file",

@@ -57,7 +57,8 @@ func newLoadCommand() *cobra.Command {
 			"errors, latency, waits, fairness and, with a millrace simulator as the judge, how the quota was used.\n" +
 			"Users ask, wait, think and ask again (closed loop), or requests come at random times or those of a recorded\n" +
 			"trace, whatever became of the ones before (open loop). Latency counts from the moment a user meant to ask.\n" +
-			"Exits with an error when a limit below is breached. An interrupt ends the run with the report so far.",
+			"Exits with an error when a limit below is breached, or a target answers nothing at all. An interrupt ends the\n" +
+			"run with the report so far.",
 		Example: "  millrace load --users 40 --think 3s --tokens 6000 --duration 60s\n" +
 			"  millrace load --target straight=http://127.0.0.1:9090/v1 --target gateway=http://127.0.0.1:8080/v1 \\\n" +
 			"    --judge http://127.0.0.1:9090 --warmup 61s --duration 120s --check gateway --max-errors 0 --min-utilization 0.97\n" +
@@ -78,7 +79,7 @@ func newLoadCommand() *cobra.Command {
 }
 
 func (f *loadFlags) run(ctx context.Context, cmd *cobra.Command) error {
-	if err := f.complete(); err != nil {
+	if err := errors.Join(f.check(cmd.Flags().Changed), f.complete()); err != nil {
 		return &usageError{err}
 	}
 	files, err := f.open()
@@ -203,11 +204,16 @@ func (f *loadFlags) showProgress(w io.Writer) (done func()) {
 	return live.Close
 }
 
+// isTerminal reports whether somebody may be reading.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
 		return false
 	}
 	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	nothing, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, nothing)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,6 +31,7 @@ func loadEndpoint(t *testing.T, status int) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
+		status := status
 		if r.URL.Path != "/v1/chat/completions" || r.Header.Get("Authorization") != "Bearer sk-1" {
 			status = http.StatusNotFound
 		}
@@ -185,6 +187,98 @@ func TestLoadFlagFaults(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, verdict.ErrBreach) || out != "" {
 			t.Errorf("%v: error %v, output %q; want %q", args, err, out, want)
 		}
+	}
+}
+
+// TestI4LoadRefusesWhatItWouldIgnore: of two flags none is taken silently, and none that says nothing.
+func TestI4LoadRefusesWhatItWouldIgnore(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"--users 3 --arrivals 5/s":                             "--users and --arrivals exclude each other",
+		"--users 3 --stages 1s:4":                              "--users and --stages exclude each other",
+		"--users 3 --preset conv":                              "--users and --preset exclude each other",
+		"--users 3 --trace x.csv":                              "--users and --trace exclude each other",
+		"--preset conv --tokens 5":                             "--preset and --tokens exclude each other",
+		"--preset conv --think 5s":                             "--preset and --think exclude each other",
+		"--arrivals 5/s --think 5s":                            "--think is of users who wait for answers",
+		"--arrivals 5/s --think-dist fixed":                    "--think-dist is of users who wait",
+		"--arrivals 5/s --ramp 5s":                             "--ramp is of users who wait",
+		"--stages 1m:5/s --session-turns 3 --session-pause 5s": "--session-pause is of users who wait",
+		"--others-rate 5/m --think 5s":                         "--others-rate and --think exclude each other",
+		"--stream --stream-share 0.5":                          "--stream and --stream-share exclude each other",
+		"--together --pause 5s":                                "--together and --pause exclude each other",
+		"--arrivals-cv 3":                                      "--arrivals-cv says nothing without --arrivals or --stages of rates",
+		"--stages 1m:5 --arrivals-cv 3":                        "--arrivals-cv says nothing without",
+		"--trace-users 3":                                      "--trace-users says nothing without",
+		"--max-in-flight 3":                                    "--max-in-flight says nothing without",
+		"--rate 5/s":                                           "--rate says nothing without --preset",
+		"--limit-rows 5":                                       "--limit-rows says nothing without",
+		"--cancel-within 5s":                                   "--cancel-within says nothing without --cancel",
+		"--stall-for 5s":                                       "--stall-for says nothing without --stall",
+		"--interval 5s":                                        "--interval says nothing without --html or --json",
+		"--judge http://a --judge http://b":                    "is the second one",
+		"--judge target=http://a --judge target=http://b":      "is the second one",
+		"--min-fairness 1.5":                                   "--min-fairness: 1.5 is not between",
+		"--min-utilization -1":                                 "--min-utilization: -1 is not between",
+		"--max-p95 -1s":                                        "--max-p95: -1s is negative",
+		"--max-throttled -2":                                   "--max-throttled: -2 is negative",
+	} {
+		_, _, err := runLoad(t, append(strings.Fields(args), "--duration", "50ms")...)
+		if usage := (*usageError)(nil); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q", args, err, want)
+		}
+	}
+	for _, args := range []string{
+		"--arrivals 5/s --arrivals-cv 2 --session-turns 3 --think 5s", "--stages 1s:4 --ramp 1s --session-pause 1s", "--preset conv --rate 5/s --trace-users 3 --max-in-flight 4",
+		"--judge http://a --judge target=http://b", "--greedy-user 3 --others-rate 5/m", "--cancel 0.5 --cancel-within 5s",
+	} {
+		cmd := &cobra.Command{}
+		f := &loadFlags{}
+		f.register(cmd)
+		if err := errors.Join(cmd.ParseFlags(strings.Fields(args)), f.check(cmd.Flags().Changed), f.complete()); err != nil {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+// TestI5LoadOfNothing: a run in which nothing is answered is no success, and says why in one line.
+func TestI5LoadOfNothing(t *testing.T) {
+	t.Parallel()
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(secure.Close)
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html>") }))
+	t.Cleanup(site.Close)
+	plain := loadEndpoint(t, http.StatusUnauthorized)
+	for name, c := range map[string]struct {
+		url  string
+		want []string
+	}{
+		"nothing listens": {closed.URL + "/v1", []string{"refused", "is it started"}},
+		"wrong key":       {plain + "/v1", []string{"401", "--key-file"}},
+		"wrong path":      {plain + "/v2", []string{"404", "is it the base URL"}},
+		"no TLS":          {strings.Replace(plain, "http:", "https:", 1) + "/v1", []string{"transport", "TLS", "write http://"}},
+		"TLS":             {strings.Replace(secure.URL, "https:", "http:", 1) + "/v1", []string{"400", "https://"}},
+		"unknown":         {secure.URL + "/v1", []string{"certificate", "SSL_CERT_FILE"}},
+		"a web page":      {site.URL + "/v1", []string{"format", "<!doctype html>", "is it the base URL"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, _, err := runLoad(t, "--target", c.url, "--users", "1", "--think", "10ms", "--duration", "150ms", "--tokens", "8", "--key", "sk-1", "--quiet")
+			if usage := (*usageError)(nil); !errors.Is(err, verdict.ErrSilent) || errors.As(err, &usage) || strings.Contains(err.Error(), "\n") {
+				t.Fatalf("error %v", err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%v does not say %q", err, want)
+				}
+			}
+			if !strings.Contains(out, "(100.00 %)") {
+				t.Errorf("no report:\n%s", out)
+			}
+		})
 	}
 }
 

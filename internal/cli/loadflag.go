@@ -30,11 +30,11 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 		"target=URL for that of one target; repeatable")
 	fs.DurationVar(&o.Duration, "duration", 0, "measured time (default 60s; the whole trace, all stages; no end but --until-answers)")
 	fs.DurationVar(&o.WarmUp, "warmup", 0, "time before it that is not measured; the judge's books are reset after it")
-	fs.DurationVar(&o.Pause, "pause", 61*time.Second, "time between two targets, for the provider's windows to pass")
+	fs.DurationVar(&o.Pause, "pause", 61*time.Second, "time between two targets asked in turn, for the provider's windows to pass")
 	fs.DurationVar(&o.Grace, "grace", 5*time.Minute, "how long requests in flight may take after the end")
 	fs.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "the longest a request may take")
 	fs.IntVar(&o.UntilAnswers, "until-answers", 0, "end when every user has so many answers (0: only by --duration)")
-	fs.IntVar(&o.MaxInFlight, "max-in-flight", 0, "arrivals of a trace beyond are left out and counted (default 20000)")
+	fs.IntVar(&o.MaxInFlight, "max-in-flight", 0, "open loop: arrivals beyond are left out and counted (default 20000)")
 	fs.Uint64Var(&o.Seed, "seed", 1, "seed of everything random; the same seed asks the same")
 	fs.Float64Var(&o.Speed, "speed", 1, "how many times as fast all time of the run passes: --duration, thinking, arrivals, a trace, timeouts;\n"+
 		"for millrace sim --speed of the same. The report is in that time")
@@ -95,10 +95,10 @@ func (f *loadFlags) registerLimits(cmd *cobra.Command) {
 	fs.DurationVar(&l.MaxP95, "max-p95", 0, "highest p95 latency, of the others when one is greedy")
 	fs.Int64Var(&f.maxThrottle, "max-throttled", -1, "throttles allowed on the judge's books (-1: any)")
 	fs.Float64Var(&l.MinUtilization, "min-utilization", 0, "least use of the binding limit on the judge's books, 0 to 1")
-	fs.StringArrayVar(&l.Targets, "check", nil, "name of a target these hold for; repeatable (default: all)")
+	fs.StringArrayVar(&l.Targets, "check", nil, "name of a target these hold for, and that has to answer; repeatable (default: all)")
 	fs.StringVar(&f.html, "html", "", "file for the report as one web page with plots")
 	fs.StringVar(&f.csv, "csv", "", "file for a line about every request, with its intended start")
-	fs.DurationVar(&f.options.Interval, "interval", 0, "time between two points of the plots (default: about 300 points)")
+	fs.DurationVar(&f.options.Interval, "interval", 0, "time between two points of the plots and of the JSON report (default: about 300 points)")
 	fs.BoolVar(&f.json, "json", false, "write the report as JSON")
 	fs.BoolVar(&f.quiet, "quiet", false, "show no progress")
 }
@@ -156,15 +156,18 @@ func (f *loadFlags) completeJudges() error {
 	o := &f.options
 	for _, raw := range f.judges {
 		judge := parseTarget(raw, 0)
-		i := slices.IndexFunc(o.Targets, func(t load.Target) bool { return t.Name == judge.Name })
-		switch {
-		case judge.URL == raw:
-			o.Judge = raw
-		case i < 0:
-			return fmt.Errorf("--judge %q: no target is called %s", raw, judge.Name)
-		default:
-			o.Targets[i].Judge = judge.URL
+		of := &o.Judge
+		if judge.URL != raw {
+			i := slices.IndexFunc(o.Targets, func(t load.Target) bool { return t.Name == judge.Name })
+			if i < 0 {
+				return fmt.Errorf("--judge %q: no target is called %s", raw, judge.Name)
+			}
+			of = &o.Targets[i].Judge
 		}
+		if *of != "" {
+			return fmt.Errorf("--judge %q is the second one for the same target: name one", raw)
+		}
+		*of = judge.URL
 	}
 	return nil
 }

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -39,10 +41,11 @@ func newPlanCommand() *cobra.Command {
 		Short: "Say how many users a configuration serves, what binds, and what to change",
 		Long: "Play users against a configuration, with the gateway's own queue and quotas in simulated time, and say for\n" +
 			"each number of users what they would see, what binds, and the smallest change that lifts it.\n" +
-			"Nothing is started and nothing is asked of any provider.",
+			"Nothing is started and nothing is asked of any provider. Exits with an error where so little was simulated\n" +
+			"that nothing can be said.",
 		Example: "  millrace plan --users 5,10,15,20,30,200 --requests-per-user 2/m --tokens 6000\n" +
 			"  millrace plan --config millrace.yaml --class analysis:2,chat:1 --html plan.html\n" +
-			"  millrace plan --for-users 200 --max-p95-wait 5s",
+			"  millrace plan --for-users 200 --max-p95-wait 5s --html quota.html",
 		Args:         noArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,7 +71,7 @@ func (f *planFlags) register(cmd *cobra.Command) {
 	q.Prefix = "--"
 	fs.StringVar(&q.Users, "users", "5,10,15,20,30,200", "numbers of users, a row each")
 	fs.StringVar(&q.Rate, "requests-per-user", "2/m", "how often a user asks, where nothing makes him wait")
-	fs.DurationVar(&q.Think, "think", 0, "instead of --requests-per-user: mean time between an answer and the user's next request")
+	fs.DurationVar(&q.Think, "think", 0, "instead of --requests-per-user, where users wait for answers: mean time between an answer and the user's next request")
 	fs.Float64Var(&q.Tokens, "tokens", 6000, "mean prompt tokens of a request")
 	fs.Float64Var(&q.Sigma, "tokens-sigma", 0, "spread of --tokens: standard deviation of its logarithm")
 	fs.Float64Var(&q.Output, "output", 0, "tokens of an answer (default: random, median 151)")
@@ -96,15 +99,21 @@ func (f *planFlags) register(cmd *cobra.Command) {
 // check tells flags that contradict each other or would say nothing, since their zero
 // means that they were not given.
 func (f *planFlags) check(given func(flag string) bool) error {
-	var faults []error
-	for _, pair := range [][2]string{
-		{"for-users", "users"}, {"for-users", "html"}, {"for-users", "no-advice"}, {"think", "requests-per-user"},
-	} {
-		if given(pair[0]) && given(pair[1]) {
-			faults = append(faults, fmt.Errorf("--%s and --%s exclude each other: choose one", pair[0], pair[1]))
-		}
-	}
 	q := &f.question
+	faults := []error{
+		exclude(given, slices.Concat(
+			against("for-users", "users", "no-advice"), against("think", "requests-per-user"),
+			against("trace", "requests-per-user", "think", "tokens", "tokens-sigma", "output", "workload", "arrivals", "cv"))...),
+		idle(given, f.trace != "", "trace-users", "trace"),
+		idle(given, given("latency"), "sigma", "latency"),
+		idle(given, q.Arrivals == "bursts", "cv", "arrivals bursts"),
+	}
+	if q.Workload != "constant" {
+		faults = append(faults, exclude(given, against("workload", "tokens", "tokens-sigma")...))
+	}
+	if given("think") && q.Arrivals != "closed" {
+		faults = append(faults, fmt.Errorf("--think is of users who wait for answers: with --arrivals %s say how often they ask by --requests-per-user", q.Arrivals))
+	}
 	for _, positive := range []struct {
 		flag string
 		ok   bool
@@ -148,15 +157,40 @@ func (f *planFlags) run(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return planned(err)
 	}
+	return errors.Join(f.write(stdout, report.Rows, report), unknown(report.Rows))
+}
+
+// unknown is the fault of a plan that has no answer for all who were asked about.
+func unknown(rows []capacity.Row) error {
+	var users []string
+	for i := range rows {
+		if rows[i].Unknown {
+			users = append(users, strconv.Itoa(rows[i].Users))
+		}
+	}
+	if users == nil {
+		return nil
+	}
+	return fmt.Errorf("nothing can be said about %s users, because nobody was answered in the simulated time: see above, and use --duration and --warmup", strings.Join(users, ", "))
+}
+
+// finding is what a plan found.
+type finding interface {
+	Page() []byte
+	WriteText(w io.Writer) error
+}
+
+// write writes what was found, as text or rows, and as a page too where one is wanted.
+func (f *planFlags) write(stdout io.Writer, rows any, found finding) error {
 	if f.html != "" {
-		if err := f.writePage(report); err != nil {
-			return err
+		if err := os.WriteFile(f.html, found.Page(), 0o600); err != nil {
+			return fmt.Errorf("--html: %w", err)
 		}
 	}
 	if f.json {
-		return writeJSON(stdout, report.Rows)
+		return writeJSON(stdout, rows)
 	}
-	return report.WriteText(stdout)
+	return found.WriteText(stdout)
 }
 
 // planned tells a wrong command line from a plan that failed.
@@ -211,15 +245,5 @@ func (f *planFlags) runNeed(ctx context.Context, o *capacity.Options, stdout io.
 	if err != nil {
 		return planned(err)
 	}
-	if f.json {
-		return writeJSON(stdout, []*capacity.Need{need})
-	}
-	return need.WriteText(stdout)
-}
-
-func (f *planFlags) writePage(r *capacity.Report) error {
-	if err := os.WriteFile(f.html, r.Page(), 0o600); err != nil {
-		return fmt.Errorf("--html: %w", err)
-	}
-	return nil
+	return f.write(stdout, []*capacity.Need{need}, need)
 }

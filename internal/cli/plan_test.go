@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,6 +84,43 @@ func TestPlanInverse(t *testing.T) {
 	}
 }
 
+func TestPlanInversePage(t *testing.T) {
+	t.Parallel()
+	page := filepath.Join(t.TempDir(), "quota.html")
+	out, err := runPlan(t, "--for-users", "15", "--duration", "10m", "--class", "batch", "--json", "--html", page)
+	var needs []capacity.Need
+	if err = errors.Join(err, json.Unmarshal([]byte(out), &needs)); err != nil || len(needs) != 1 {
+		t.Fatalf("%v in %.200s", err, out)
+	}
+	html, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<h1>Quota for 15 users</h1>", needs[0].Limits[1].Setting, "10 % less: requests", "How it was found"} {
+		if !bytes.Contains(html, []byte(want)) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+// TestI5PlanSaysWhatItDoesNotKnow: a plan in which nobody was seen to be answered is told,
+// written all the same, and no success.
+func TestI5PlanSaysWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	out, err := runPlan(t, "--users", "5", "--class", "chat", "--latency", "2h", "--duration", "10m", "--json")
+	var rows []capacity.Row
+	if e := json.Unmarshal([]byte(out), &rows); e != nil || len(rows) != 1 || rows[0].Good || !rows[0].Unknown {
+		t.Errorf("%v in %.300s", e, out)
+	}
+	if usage := (*usageError)(nil); err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), "nothing can be said about 5 users") {
+		t.Errorf("error %v", err)
+	}
+	out, err = runPlan(t, "--for-users", "5", "--class", "chat", "--latency", "2h", "--duration", "10m")
+	if !errors.Is(err, capacity.ErrUnseen) || out != "" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestPlanTrace(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace.csv")
 	text := "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -115,16 +153,23 @@ func TestPlanRefusesNonsense(t *testing.T) {
 	}
 }
 
-// TestPlanRefusesWhatItWouldIgnore: flags that say nothing, or contradict each other, are
+// TestI4PlanRefusesWhatItWouldIgnore: flags that say nothing, or contradict each other, are
 // told instead of being taken for those that were not given.
-func TestPlanRefusesWhatItWouldIgnore(t *testing.T) {
+func TestI4PlanRefusesWhatItWouldIgnore(t *testing.T) {
 	t.Parallel()
-	page := filepath.Join(t.TempDir(), "plan.html")
 	for _, c := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"--for-users", "20", "--html", page}, "--for-users and --html exclude each other"},
+		{[]string{"--think", "5s", "--arrivals", "poisson"}, "--think is of users who wait for answers"},
+		{[]string{"--cv", "3"}, "--cv says nothing without --arrivals bursts"},
+		{[]string{"--cv", "3", "--arrivals", "poisson"}, "--cv says nothing without --arrivals bursts"},
+		{[]string{"--sigma", "0.3"}, "--sigma says nothing without --latency"},
+		{[]string{"--trace-users", "5"}, "--trace-users says nothing without --trace"},
+		{[]string{"--trace", "x.csv", "--requests-per-user", "1/m"}, "--trace and --requests-per-user exclude each other"},
+		{[]string{"--trace", "x.csv", "--tokens", "9", "--workload", "chat"}, "--trace and --workload exclude each other"},
+		{[]string{"--trace", "x.csv", "--arrivals", "bursts", "--output", "9"}, "--trace and --arrivals exclude each other"},
+		{[]string{"--workload", "chat", "--tokens-sigma", "1"}, "--workload and --tokens-sigma exclude each other"},
 		{[]string{"--for-users", "20", "--users", "5"}, "--for-users and --users exclude each other"},
 		{[]string{"--think", "5s", "--requests-per-user", "2/m"}, "--think and --requests-per-user exclude each other"},
 		{[]string{"--for-users", "0"}, "--for-users: write something above 0"},

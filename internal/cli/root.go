@@ -74,9 +74,7 @@ func newRootCommand(sinks ...event.Sink) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
-	})
+	root.SetFlagErrorFunc(flagFault)
 	root.AddCommand(newServeCommand(sinks...), newSimCommand(), newLoadCommand(), newPlanCommand(), newDemoCommand(), newExplainCommand(), newConfigCommand(), newKeysCommand(), newVersionCommand())
 	return root
 }
@@ -85,7 +83,7 @@ func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "millrace "+app.Version())
 			return err

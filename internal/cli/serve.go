@@ -65,13 +65,6 @@ func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-func noArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return &usageError{err}
-	}
-	return nil
-}
-
 func registerSource(cmd *cobra.Command, s *config.Source) {
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVarP(&s.File, "config", "c", "", "YAML file (default $MILLRACE_CONFIG, or none)")

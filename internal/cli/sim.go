@@ -37,11 +37,14 @@ func newSimCommand() *cobra.Command {
 			"POST /sim/reset zeroes the books, POST /sim/fault sets the fault script.",
 		Example: "  millrace sim --requests 600 --tokens 1800000 --seats 15 --latency 1s\n" +
 			"  millrace sim --profile azure --requests 600 --fault 500:3% --fault hang:1%",
-		Args:         cobra.NoArgs,
+		Args:         noArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			if err := f.check(cmd.Flags().Changed); err != nil {
+				return &usageError{err}
+			}
 			return f.run(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -95,6 +98,25 @@ func (f *simFlags) registerAnswers(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.faults, "fault", nil, "fault rule, repeatable: JSON, or a name with a share such as 500:3%, "+
 		"hang:1%, cut, error-frame, slow_down, insufficient_quota")
 	fs.StringVar(&f.faultFile, "fault-file", "", "JSON file with a list of fault rules")
+}
+
+// check tells flags that would be ignored beside the others.
+func (f *simFlags) check(given func(flag string) bool) error {
+	o := &f.options
+	faults := []error{
+		exclude(given, against("latency", "ttft", "ttft-p95", "per-input-token", "per-token")...),
+		idle(given, given("latency"), "sigma", "latency"),
+		idle(given, o.Limits.Seats > 0, "queue", "seats"),
+	}
+	if o.Latency.Instant {
+		faults = append(faults, exclude(given, against("instant", "latency", "ttft", "ttft-p95", "per-input-token", "per-token")...))
+	}
+	if kind := o.Window; kind != "" {
+		faults = append(faults,
+			idle(given, kind == sim.WindowBucket || kind == sim.WindowPaced, "burst", "window bucket", "window paced"),
+			idle(given, kind == sim.WindowSlice, "slice", "window slice"))
+	}
+	return errors.Join(faults...)
 }
 
 func (f *simFlags) run(ctx context.Context, stdout, stderr io.Writer) error {

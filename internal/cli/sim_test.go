@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/millrace/millrace/internal/provider/sim"
 )
 
@@ -102,6 +104,31 @@ func TestSimRefusesBadFlags(t *testing.T) {
 		cmd.SetArgs(strings.Fields(flags))
 		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q in it", flags, err, want)
+		}
+	}
+}
+
+// TestI4SimRefusesWhatItWouldIgnore: of two flags none is taken silently, and none that says nothing.
+func TestI4SimRefusesWhatItWouldIgnore(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"--latency 2s --ttft 1s":              "--latency and --ttft exclude each other",
+		"--latency 2s --per-token 1ms":        "--latency and --per-token exclude each other",
+		"--instant --latency 2s":              "--instant and --latency exclude each other",
+		"--sigma 0.3":                         "--sigma says nothing without --latency",
+		"--queue 5":                           "--queue says nothing without --seats",
+		"--window fixed --burst 5s":           "--burst says nothing without --window bucket or --window paced",
+		"--window sliding --slice 5s":         "--slice says nothing without --window slice",
+		"--window slice --slice 5s --ttft 0s": "",
+		"--burst 5s --seats 3 --queue 4":      "",
+	} {
+		f, cmd := &simFlags{}, &cobra.Command{}
+		f.register(cmd)
+		if err := cmd.ParseFlags(strings.Fields(args)); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.check(cmd.Flags().Changed); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %q", args, err, want)
 		}
 	}
 }

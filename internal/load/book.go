@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"maps"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type book struct {
 	behind   time.Duration // the largest delay between an intended start and the sending
 	count    counts
 	errors   map[string]int64
+	broke    string           // label of the first error
 	statuses map[string]int64 // of all that ended with one, errors or not
 	samples  map[string]string
 	users    []userBook
@@ -263,6 +265,7 @@ func (b *book) countError(o *outcome) {
 		b.count.cut++
 	}
 	label := increase(b.errors, o.label)
+	b.broke = cmp.Or(b.broke, label)
 	if _, known := b.samples[label]; !known && o.tally.Sample != "" {
 		b.samples[label] = b.redact(o.tally.Sample)
 	}

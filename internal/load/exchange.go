@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -129,6 +130,7 @@ func (o *outcome) fail(ctx context.Context, err error, atEOF string) {
 			o.finish(unsent, labelFiles)
 			return
 		}
+		o.tally.Say(err.Error())
 		o.finish(failed, errorLabel(err, atEOF))
 		return
 	}
@@ -160,7 +162,7 @@ func errorLabel(err error, atEOF string) string {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return atEOF
-	case errors.Is(err, wire.ErrTooLarge):
+	case errors.Is(err, wire.ErrTooLarge), errors.Is(err, wire.ErrFormat):
 		return labelFormat
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return labelRefused
@@ -202,6 +204,7 @@ func (x *exchange) read(ctx context.Context, resp *http.Response) {
 	o.stream = strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
 	switch {
 	case o.stream != x.plan.stream:
+		o.tally.Say("not what was asked for, but " + cmp.Or(resp.Header.Get("Content-Type"), "an answer without Content-Type"))
 		o.finish(failed, labelFormat)
 	case o.stream:
 		x.readStream(ctx, resp.Body)

@@ -41,3 +41,20 @@ func TestI3FarewellIsNoAnswer(t *testing.T) {
 		})
 	}
 }
+
+// TestBaseWithoutPath: whatever a base URL ends in, what is asked is a path.
+func TestBaseWithoutPath(t *testing.T) {
+	for base, want := range map[string]string{
+		"http://x": "/chat/completions", "http://x/": "/chat/completions", "http://x/v1": "/v1/chat/completions", "http://x/a/v1/": "/a/v1/chat/completions",
+	} {
+		o := Options{Model: "m", Tokens: 1, Mix: []Part{{Path: chatCompletions}, {Path: "/chat"}}}
+		c, err := newComposer(&o, Target{URL: base}, lorem(10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		beside := strings.TrimSuffix(strings.TrimSuffix(want, "/chat/completions"), "/v1") + "/chat"
+		if got := c.routes[0].url.Path; got != want || c.routes[1].url.Path != beside {
+			t.Errorf("%s: %s and %s, want %s and %s", base, got, c.routes[1].url.Path, want, beside)
+		}
+	}
+}

@@ -53,12 +53,13 @@ type Result struct {
 	Canceled      int64             `json:"canceled"`       // by us, as drawn; likewise the next two
 	Disconnected  int64             `json:"disconnected"`
 	Stalled       int64             `json:"stalled"`
-	Unfinished    int64             `json:"unfinished"` // still running when the run was over
-	Unsent        int64             `json:"unsent"`     // arrivals left out because too many requests were in flight
-	Tasks         int64             `json:"tasks"`      // answers that came as the result of a task
-	ByError       map[string]int64  `json:"by_error"`   // errors by status or kind
-	ByStatus      map[string]int64  `json:"by_status"`  // all that ended with a status or a kind of error
-	Samples       map[string]string `json:"samples,omitempty"`
+	Unfinished    int64             `json:"unfinished"`            // still running when the run was over
+	Unsent        int64             `json:"unsent"`                // arrivals left out because too many requests were in flight
+	Tasks         int64             `json:"tasks"`                 // answers that came as the result of a task
+	ByError       map[string]int64  `json:"by_error"`              // errors by status or kind
+	ByStatus      map[string]int64  `json:"by_status"`             // all that ended with a status or a kind of error
+	FirstError    string            `json:"first_error,omitempty"` // its status or kind
+	Samples       map[string]string `json:"samples,omitempty"`     // what the first of each kind said
 
 	Latency   Summary            `json:"latency"`    // of answers, from the intended start to the last byte
 	FirstByte Summary            `json:"first_byte"` // of answers, to the first byte that is no comment
@@ -146,7 +147,7 @@ func (b *book) result(t Target, elapsed time.Duration) *Result {
 		Target: t.Name, URL: t.URL, Seconds: elapsed.Seconds(),
 		Started: c.started, WarmUp: c.warmUp, Answered: c.answered, Errors: c.failed, ErrorsBehaved: c.failedBehaved,
 		Canceled: c.canceled, Disconnected: c.disconnected, Stalled: c.stalled, Unfinished: c.unfinished, Unsent: c.unsent, Tasks: c.tasks,
-		ByError: maps.Clone(b.errors), ByStatus: maps.Clone(b.statuses), Samples: maps.Clone(b.samples),
+		ByError: maps.Clone(b.errors), ByStatus: maps.Clone(b.statuses), Samples: maps.Clone(b.samples), FirstError: b.broke,
 		Latency: b.latency.Summary(), FirstByte: b.first.Summary(), Wait: b.wait.Summary(), Curve: b.latency.Curve(),
 		PromptTokens: c.prompt, CompletionTokens: c.completion, Estimated: c.estimated,
 		Streams:   Streams{Complete: c.streams, Cut: c.cut, Comments: c.comments},

@@ -46,7 +46,7 @@ func newComposer(o *Options, t Target, text string) (*composer, error) {
 		return nil, fmt.Errorf("model name: %w", err)
 	}
 	root := *base
-	root.Path = strings.TrimSuffix(base.Path, "/v1") + "/" // JoinPath would leave a path relative
+	root.Path, base.Path = strings.TrimSuffix(base.Path, "/v1")+"/", base.Path+"/" // JoinPath would leave a path relative
 	c := &composer{options: o, root: &root, model: string(model), text: text}
 	for _, part := range o.mix() {
 		r := route{part: part, url: base.JoinPath("chat/completions")}

@@ -90,6 +90,7 @@ before(async () => {
   await ran("go", "build", "-o", millrace, "./cmd/millrace");
   text = await makeLoad(millrace);
   await ran(millrace, "plan", "--users", "5,10,20,40", "--duration", "10m", "--no-advice", "--html", path.join(folder, "plan.html"));
+  await ran(millrace, "plan", "--for-users", "40", "--duration", "10m", "--html", path.join(folder, "quota.html"));
   browser = await startBrowser();
 });
 after(async () => {
@@ -115,7 +116,7 @@ async function violations(page) {
 
 const tooWide = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
-for (const name of ["load", "plan"]) {
+for (const name of ["load", "plan", "quota"]) {
   describe(`the report of ${name}`, () => {
     for (const width of [1280, 390]) {
       for (const theme of ["light", "dark"]) {

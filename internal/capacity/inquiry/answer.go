@@ -65,8 +65,26 @@ func Parse(query url.Values) (*Question, error) {
 			}
 		}
 	}
+	faults = append(faults, ignored(query)...)
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return q, errors.Join(faults...)
+}
+
+// ignored tells parameters that would say nothing beside the others.
+func ignored(query url.Values) (faults []error) {
+	wrong := func(is bool, name, why string) {
+		if is && query.Has(name) {
+			faults = append(faults, fmt.Errorf("%s: %s", name, why))
+		}
+	}
+	arrivals, workload := query.Get("arrivals"), query.Get("workload")
+	fitted := workload != "" && workload != "constant"
+	wrong(query.Has("requests_per_user"), "think", "says instead of requests_per_user how often a user asks: choose one")
+	wrong(arrivals != "" && arrivals != "closed", "think", "is of users who wait for answers, which these arrivals do not")
+	wrong(arrivals != "bursts", "cv", "says nothing without arrivals=bursts")
+	wrong(fitted, "tokens", "the workload has sizes of its own: choose one")
+	wrong(fitted, "tokens_sigma", "the workload has sizes of its own: choose one")
+	return faults
 }
 
 // parameters are the words of a query.

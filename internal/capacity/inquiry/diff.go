@@ -1,6 +1,7 @@
 package inquiry
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/millrace/millrace/internal/capacity"
@@ -18,13 +19,47 @@ var variables = map[string]string{
 	"tasks.concurrency":          "CELERY_CONCURRENCY",
 }
 
-// indexed is a path with the place of its upstream for the name.
+// indexed is a path with the place of its upstream or key for the name.
 func indexed(c *config.Config, path string) string {
-	return strings.Replace(path, "upstreams."+c.Upstreams[0].Name+".", "upstreams.0.", 1)
+	path = strings.Replace(path, "upstreams."+c.Upstreams[0].Name+".", "upstreams.0.", 1)
+	for i := range c.Keys {
+		if rest, found := strings.CutPrefix(path, "keys."+c.Keys[i].Name+"."); found {
+			return "keys." + strconv.Itoa(i) + "." + rest
+		}
+	}
+	return path
+}
+
+// keyed is a path with the key in whose section a tenant's limit is written, or may
+// be, for the tenant.
+func keyed(c *config.Config, path string) string {
+	rest, found := strings.CutPrefix(path, "tenants.")
+	tenant, setting, _ := strings.Cut(rest, ".")
+	if !found {
+		return path
+	}
+	key := ""
+	for i := range c.Keys {
+		k := &c.Keys[i]
+		at := c.Origin("keys." + strconv.Itoa(i) + "." + setting) // of all keys of the tenant the same
+		if k.Tenant == tenant && (key == "" || !before(at, c.Origin("keys."+strconv.Itoa(i)+".name"))) {
+			key = k.Name
+		}
+	}
+	if key == "" {
+		return path
+	}
+	return "keys." + key + "." + setting
+}
+
+// before reports whether a stands before b in their file.
+func before(a, b config.Origin) bool {
+	return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
 }
 
 // say writes a setting by its variable, unless the file has spoken about it.
 func say(c *config.Config, path, value string) string {
+	path = keyed(c, path)
 	first := indexed(c, path)
 	name, known := variables[first]
 	if !known || c.Origin(first).Layer == config.LayerFile {
@@ -58,6 +93,7 @@ type diff struct {
 }
 
 func (d *diff) add(c *config.Config, change capacity.Change) {
+	change.Path = keyed(c, change.Path)
 	keys := strings.Split(change.Path, ".")
 	sections, key := keys[:len(keys)-1], keys[len(keys)-1]
 	same := 0
@@ -65,7 +101,7 @@ func (d *diff) add(c *config.Config, change capacity.Change) {
 		same++
 	}
 	for depth := same; depth < len(sections); depth++ {
-		if depth == 1 && sections[0] == "upstreams" { // a list, whose entries have names
+		if depth == 1 && (sections[0] == "upstreams" || sections[0] == "keys") { // a list, whose entries have names
 			d.line(' ', 1, "- name: "+sections[1])
 		} else {
 			d.line(' ', depth, sections[depth]+":")

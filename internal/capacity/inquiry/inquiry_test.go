@@ -152,6 +152,10 @@ upstreams:
     base_url: http://127.0.0.1:9/v1
     quota: {requests: 60/m, tokens: 180000/m, seats: 15}
 classes: {analysis: {rate: 20/m}}
+keys:
+  - {name: phone, tenant: shop, sha256: 6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b}
+  - {name: app, tenant: shop, requests: 10/m, sha256: d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35}
+  - {name: watch, tenant: shop, sha256: 4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce}
 `
 
 // TestI3Diff: what a diff takes away holds, what it adds is taken by the configuration.
@@ -166,10 +170,12 @@ func TestI3Diff(t *testing.T) {
 		{Path: "upstreams.far.quota.seats", From: "14", To: "20"},
 		{Path: "classes.analysis.rate", From: "20/m", To: "49/m"},
 		{Path: "tasks.concurrency", From: "8", To: "9"},
+		{Path: "tenants.shop.requests", From: "10/m", To: "30/m"},
 	})
 	want := " upstreams:\n   - name: far\n     quota:\n-      tokens: 180000/m\n+      tokens: 300000/m\n" +
 		"-      seats: 14 # by MAX_CONCURRENT_REQUESTS\n+      seats: 20\n" +
-		" classes:\n   analysis:\n-    rate: 20/m\n+    rate: 49/m\n tasks:\n-  concurrency: 8\n+  concurrency: 9\n"
+		" classes:\n   analysis:\n-    rate: 20/m\n+    rate: 49/m\n tasks:\n-  concurrency: 8\n+  concurrency: 9\n" +
+		" keys:\n   - name: app\n-    requests: 10/m\n+    requests: 30/m\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -180,11 +186,12 @@ func TestI3Diff(t *testing.T) {
 		}
 	}
 	text = strings.Replace(text, "- name: far\n", "- name: far\n    base_url: http://127.0.0.1:9/v1\n", 1)
+	text = strings.Replace(text, "- name: app\n", "- name: app\n    sha256: "+strings.Repeat("ab", 32)+"\n", 1)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c := configured(t, config.Source{File: path, Environ: []string{}}).Config
-	if q := &c.Upstreams[0].Quota; q.Tokens.Count != 300_000 || q.Seats != 20 || c.Classes["analysis"].Rate.Count != 49 || c.Tasks.Concurrency != 9 {
+	if q := &c.Upstreams[0].Quota; q.Tokens.Count != 300_000 || q.Seats != 20 || c.Classes["analysis"].Rate.Count != 49 || c.Tasks.Concurrency != 9 || c.Keys[0].Requests.Count != 30 {
 		t.Errorf("%+v of\n%s", q, text)
 	}
 }
@@ -200,6 +207,7 @@ func TestFaultsAreToldTogether(t *testing.T) {
 	for _, q := range []string{
 		"users=x", "users=0", "users=20000", "users=1,2,3,4,5,6,7,8,9", "duration=2h", "class=chat:0", "as=post", "arrivals=never", "workload=poem",
 		"requests_per_user=2", "requests_per_user=NaN/m", "requests_per_user=Inf/m", "tokens=NaN",
+		"think=5s&requests_per_user=2/m", "think=5s&arrivals=poisson", "cv=3", "cv=3&arrivals=poisson", "workload=chat&tokens=5", "workload=code&tokens_sigma=1",
 	} {
 		if _, err := inquiry.Answer(t.Context(), b, query(t, q)); !errors.Is(err, capacity.ErrOptions) {
 			t.Errorf("%s: %v", q, err)

@@ -10,6 +10,8 @@
 // # Invariants
 //
 //	I1  Check is nil only if every limit holds for every target it names.
+//	I2  Check is nil only if each of these targets answered something, or met no
+//	    error, whether or not there are limits.
 //
 // # Concurrency
 //
@@ -17,7 +19,8 @@
 //
 // # Failure
 //
-// Breaches are joined; each wraps ErrBreach.
+// Breaches are joined; each wraps ErrBreach. A target that answered nothing but errors
+// is ErrSilent, with the first error and how to mend it.
 //
 // # Not here
 //

@@ -11,8 +11,11 @@ import (
 	"github.com/millrace/millrace/internal/load"
 )
 
-// ErrBreach is wrapped by the error of a report that breaches its limits.
-var ErrBreach = errors.New("breach")
+// What is wrapped by the errors of a report.
+var (
+	ErrBreach = errors.New("breach")               // of a limit
+	ErrSilent = errors.New("nothing was answered") // every request met an error
+)
 
 // Limits are what a report must keep. The zero value checks nothing.
 type Limits struct {
@@ -77,10 +80,11 @@ func (a Allowance) holds(failed, of int64) bool {
 }
 
 // Check returns nil when the report keeps the limits, else one error for each
-// breach, joined, each wrapping ErrBreach. What was not measured breaches.
+// breach, joined, each wrapping ErrBreach. What was not measured breaches. A target
+// that answered nothing but errors is one that wraps ErrSilent, whatever the limits.
 func Check(r *load.Report, l Limits) error {
-	if l.empty() {
-		return nil
+	if l.empty() && len(l.Targets) == 0 {
+		return silent(r.Targets)
 	}
 	var breaches []error
 	checked := 0
@@ -90,6 +94,10 @@ func Check(r *load.Report, l Limits) error {
 			continue
 		}
 		checked++
+		breaches = append(breaches, silent(r.Targets[i:i+1]))
+		if l.empty() {
+			continue
+		}
 		for _, b := range l.breaches(t) {
 			breaches = append(breaches, fmt.Errorf("%w: %s: %s", ErrBreach, t.Target, b))
 		}
@@ -107,7 +115,7 @@ func (l Limits) breaches(t *load.Result) []string {
 			all = append(all, fmt.Sprintf(format, args...))
 		}
 	}
-	add(t.Answered == 0, "no answer at all")
+	add(t.Answered == 0 && t.Errors == 0, "no answer at all")
 	add(t.Unsent > 0, "%d arrivals were not sent: the load itself could not keep up", t.Unsent)
 	if l.MaxErrors != nil {
 		add(!l.MaxErrors.holds(t.Errors, t.Answered+t.Errors), "%d errors of %d, above %s", t.Errors, t.Answered+t.Errors, l.MaxErrors)

@@ -79,6 +79,57 @@ func TestCheckOfNothing(t *testing.T) {
 	}
 }
 
+// TestI2Silent: a target that answered nothing but errors is told, with the first of them
+// and how to mend it, whatever the limits; others are not.
+func TestI2Silent(t *testing.T) {
+	refused := load.Result{Target: "a", URL: "http://127.0.0.1:1/v1", Errors: 7, FirstError: "refused", Samples: map[string]string{"refused": "dial tcp: connection refused"}}
+	wrongKey := load.Result{Target: "b", URL: "http://b/v1", Errors: 2, FirstError: "401", Samples: map[string]string{"401": "{\"error\": {\"message\": \"Incorrect\\nkey.\"}}", "500": "no"}}
+	strange := load.Result{Target: "c", URL: "http://c/v1", Errors: 1, FirstError: "500"}
+	left, fine := load.Result{Target: "d", Unfinished: 3}, load.Result{Target: "e", Answered: 1, Errors: 50}
+	all := &load.Report{Targets: []load.Result{refused, wrongKey, strange, left, fine}}
+	want := "a: nothing was answered: every request to http://127.0.0.1:1/v1 failed (7), the first with refused: dial tcp: connection refused; nothing listens there: is it started, and on this port?\n" +
+		"b: nothing was answered: every request to http://b/v1 failed (2), the first with 401: Incorrect key.; give the key by --key-file\n" +
+		"c: nothing was answered: every request to http://c/v1 failed (1), the first with 500"
+	err := Check(all, Limits{})
+	if !errors.Is(err, ErrSilent) || errors.Is(err, ErrBreach) {
+		t.Fatalf("error %v", err)
+	}
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := Check(all, Limits{Targets: []string{"d", "e"}}); err != nil {
+		t.Errorf("those that were named answered, or met no error: %v", err)
+	}
+	if err := Check(all, Limits{Targets: []string{"a", "e"}, MinFairness: 0}); !errors.Is(err, ErrSilent) {
+		t.Errorf("one that was named is silent: %v", err)
+	}
+	if err := Check(all, Limits{MaxErrors: &Allowance{Count: 6}, Targets: []string{"a"}}); !errors.Is(err, ErrSilent) || !errors.Is(err, ErrBreach) {
+		t.Errorf("one that breaches a limit is silent, too: %v", err)
+	}
+}
+
+// TestMend: what people mistype is told by its name.
+func TestMend(t *testing.T) {
+	for said, want := range map[[2]string]string{
+		{"transport", "tls: first record does not look like a TLS handshake"}: "http://",
+		{"transport", "http: server gave HTTP response to HTTPS client"}:      "http://",
+		{"eof", "EOF"}: "https://",
+		{"transport", `net/http: HTTP/1.x transport connection broken: malformed HTTP`}:       "https://",
+		{"transport", "tls: failed to verify: x509: certificate signed by unknown authority"}: "SSL_CERT_FILE",
+		{"transport", "dial tcp: lookup x: no such host"}:                                     "not known",
+		{"404", "404 page not found"}:                                                         "base URL",
+		{"format", "no JSON object: <html>"}:                                                  "base URL",
+		{"403", ""}:                                                                           "--key-file",
+	} {
+		if got := mend(said[0], said[1]); !strings.Contains(got, want) {
+			t.Errorf("%v: %q does not say %q", said, got, want)
+		}
+	}
+	if got := mend("503", "busy"); got != "" {
+		t.Errorf("advice for what is nobody's mistake: %s", got)
+	}
+}
+
 func TestParseAllowance(t *testing.T) {
 	for _, c := range []struct {
 		in   string

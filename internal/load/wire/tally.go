@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 )
 
@@ -18,8 +19,11 @@ const (
 	LineSize  = 32 << 10 // longer lines of a stream are passed over
 )
 
-// ErrTooLarge is an answer beyond the bounds.
-var ErrTooLarge = errors.New("the answer is too large")
+// What makes a success no answer.
+var (
+	ErrTooLarge = errors.New("the answer is too large") // beyond the bounds
+	ErrFormat   = errors.New("the answer is no JSON object")
+)
 
 // Tally is what an answer's bytes told.
 type Tally struct {
@@ -102,6 +106,10 @@ func (t *Tally) ReadJSON(r io.Reader) error {
 	if n > MaxJSON {
 		return ErrTooLarge
 	}
+	if !bytes.HasPrefix(skipSpace(buf.Bytes()), []byte("{")) {
+		t.Say("no JSON object: " + string(buf.Bytes()[:min(n, MaxSample)]))
+		return ErrFormat
+	}
 	t.findUsage(buf.Bytes())
 	return nil
 }
@@ -111,9 +119,16 @@ func (t *Tally) ReadJSON(r io.Reader) error {
 func (t *Tally) ReadSample(r io.Reader) {
 	sample := make([]byte, MaxSample)
 	n, err := io.ReadFull(r, sample)
-	t.Sample = string(bytes.ToValidUTF8(sample[:n], []byte("?")))
+	t.Say(string(sample[:n]))
 	if err == nil {
 		_, _ = io.CopyN(io.Discard, r, 64<<10)
+	}
+}
+
+// Say makes the sample what tells why there was no answer; what was said first stays.
+func (t *Tally) Say(why string) {
+	if t.Sample == "" {
+		t.Sample = strings.ToValidUTF8(why[:min(len(why), MaxSample)], "?")
 	}
 }
 
@@ -167,7 +182,7 @@ func (t *Tally) line(line []byte) Kind {
 	}
 	if rest, object := bytes.CutPrefix(data, []byte("{")); object && bytes.HasPrefix(skipSpace(rest), []byte(`"error"`)) {
 		t.Failed = true
-		t.Sample = string(bytes.ToValidUTF8(data[:min(len(data), MaxSample)], []byte("?")))
+		t.Say(string(data[:min(len(data), MaxSample)]))
 		return Error
 	}
 	t.Events++

@@ -121,3 +121,16 @@ func (endless) Read(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// TestReadJSONWantsAnObject: a page that some server gives with status 200 is no answer.
+func TestReadJSONWantsAnObject(t *testing.T) {
+	for body, ok := range map[string]bool{
+		" \n{\"usage\":{}}": true, "{}": true, "<!doctype html><p>Welcome": false, "": false, "[]": false, "\"ok\"": false,
+	} {
+		var tally Tally
+		err := tally.ReadJSON(strings.NewReader(body))
+		if (err == nil) != ok || !ok && (!errors.Is(err, ErrFormat) || tally.Sample != "no JSON object: "+body) {
+			t.Errorf("%q: %v, sample %q", body, err, tally.Sample)
+		}
+	}
+}

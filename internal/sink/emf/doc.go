@@ -29,15 +29,18 @@
 //   - I3 Once: what is counted is told in exactly one batch.
 //   - I4 Cheap: Record and Attempt allocate nothing and take no lock; nothing is
 //     written for a request.
+//   - I5 Followed: a batch stands in the file that bears the name when it is written,
+//     whatever was renamed or removed before, and no other file stays open.
 //
 // # Concurrency
 //
 // All methods are safe for concurrent use. Run belongs to one goroutine of its
-// owner's.
+// owner's. A File is looked at when it is written to; nothing watches it.
 //
 // # Failure
 //
-// A batch that cannot be written is lost and logged; the next one is tried. A
+// A batch that cannot be written, or whose [File] cannot be opened anew, is lost and
+// logged; the next one is tried. A
 // snapshot that panics costs its own lines.
 //
 // # Not here

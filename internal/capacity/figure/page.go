@@ -1,0 +1,184 @@
+package figure
+
+import (
+	_ "embed"
+	"fmt"
+	"html"
+	"math"
+	"slices"
+	"strings"
+)
+
+//go:embed page.css
+var style string
+
+// Page is what has been written of a document. Use NewPage.
+type Page struct{ out strings.Builder }
+
+// NewPage begins a document with a title, which is its heading too.
+func NewPage(title string) *Page {
+	p := &Page{}
+	p.Add(`<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">`)
+	p.Add(`<meta name="color-scheme" content="light dark"><title>`, html.EscapeString(title), `</title><style>`, style, `</style></head><body><main>`)
+	p.Add(`<h1>`, html.EscapeString(title), `</h1>`)
+	return p
+}
+
+// Add writes markup as it is.
+func (p *Page) Add(parts ...string) {
+	for _, s := range parts {
+		p.out.WriteString(s)
+	}
+}
+
+// Text writes what is no markup.
+func (p *Page) Text(s string) { p.out.WriteString(html.EscapeString(s)) }
+
+// Close ends the document and returns it.
+func (p *Page) Close() []byte {
+	p.Add(`</main></body></html>`, "\n")
+	return []byte(p.out.String())
+}
+
+// Grid writes rows below a head, the first cell of each being its name. Cells of
+// columns in words are set to the left.
+func (p *Page) Grid(label string, head []string, rows [][]string, words ...string) {
+	class := func(column int) string {
+		if slices.Contains(words, head[column]) {
+			return ` class="word"`
+		}
+		return ""
+	}
+	p.Add(`<div class="wide" tabindex="0" role="region" aria-label="`, html.EscapeString(label), `"><table><thead><tr>`)
+	for i, h := range head {
+		p.Add(`<th scope="col"`, class(i), `>`, html.EscapeString(h), `</th>`)
+	}
+	p.Add(`</tr></thead><tbody>`)
+	for _, row := range rows {
+		p.Add(`<tr>`)
+		for i, cell := range row {
+			if i == 0 {
+				p.Add(`<th scope="row"`, class(i), `>`, html.EscapeString(cell), `</th>`)
+			} else {
+				p.Add(`<td`, class(i), `>`, html.EscapeString(cell), `</td>`)
+			}
+		}
+		p.Add(`</tr>`)
+	}
+	p.Add(`</tbody></table></div>`)
+}
+
+// Line is one curve of a plot.
+type Line struct {
+	Name  string
+	Class string // of its color: a to f
+	Y     []float64
+	Shape Shape
+}
+
+// class is that of its dots, and of its key.
+func (l *Line) class() string {
+	if l.Shape == Hollow {
+		return l.Class + " hollow"
+	}
+	return l.Class
+}
+
+// Shape is how a curve is drawn.
+type Shape uint8
+
+// The shapes.
+const (
+	Both   Shape = iota // a line, with dots where they are few
+	Path                // a line alone
+	Dots                // dots alone
+	Hollow              // hollow dots
+)
+
+// Plot is curves over points that stand at equal distances.
+type Plot struct {
+	Title string
+	Ticks []string             // names of the points, or fewer, spread over the whole
+	Say   func(float64) string // how a value is written
+	Lines []Line
+}
+
+// The size of a plot, and of its margins.
+const (
+	plotWidth, plotHeight = 340, 200
+	left, right           = 52, 22
+	top, bottom           = 12, 24
+	dotted                = 60 // points up to which each is a dot
+)
+
+// Plot draws. What is no finite number is no point.
+func (p *Page) Plot(d Plot) {
+	most := 0.0
+	for _, l := range d.Lines {
+		for _, y := range l.Y {
+			if !missing(y) {
+				most = max(most, y)
+			}
+		}
+	}
+	p.Add(`<figure><figcaption>`, html.EscapeString(d.Title), `<span class="key">`)
+	for _, l := range d.Lines {
+		p.Add(`<span class="`, l.class(), `">`, html.EscapeString(l.Name), `</span>`)
+	}
+	p.Add(`</span></figcaption>`)
+	p.addf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s, at most %s">`, plotWidth, plotHeight, html.EscapeString(d.Title), html.EscapeString(d.Say(most)))
+	for _, share := range []float64{0, 0.5, 1} {
+		y := height(share)
+		p.addf(`<path class="grid" d="M%d %.1fH%d"/><text class="tick y" x="%d" y="%.1f">%s</text>`,
+			left, y, plotWidth-right, left-6, y+4, html.EscapeString(d.Say(share*most)))
+		if most == 0 {
+			break
+		}
+	}
+	for i, t := range d.Ticks {
+		p.addf(`<text class="tick x" x="%.1f" y="%d">%s</text>`, across(i, len(d.Ticks)), plotHeight-6, html.EscapeString(t))
+	}
+	for _, l := range d.Lines {
+		p.curve(l, most)
+	}
+	p.Add(`</svg></figure>`)
+}
+
+func (p *Page) addf(format string, args ...any) { fmt.Fprintf(&p.out, format, args...) }
+
+// height is where a share of the largest value stands.
+func height(share float64) float64 { return top + (1-share)*(plotHeight-top-bottom) }
+
+// across is where the i-th of n points stands.
+func across(i, n int) float64 {
+	if n < 2 {
+		return left + (plotWidth-left-right)/2
+	}
+	return left + float64(i)*(plotWidth-left-right)/float64(n-1)
+}
+
+func (p *Page) curve(l Line, most float64) {
+	var path, dots strings.Builder
+	pen := 'M'
+	for i, y := range l.Y {
+		if missing(y) {
+			pen = 'M'
+			continue
+		}
+		if most > 0 {
+			y /= most
+		}
+		x, y := across(i, len(l.Y)), height(max(y, 0))
+		fmt.Fprintf(&path, "%c%.1f %.1f", pen, x, y)
+		fmt.Fprintf(&dots, `<circle class="%s" cx="%.1f" cy="%.1f" r="3"/>`, l.class(), x, y)
+		pen = 'L'
+	}
+	if l.Shape <= Path {
+		p.Add(`<path class="line `, l.Class, `" d="`, path.String(), `"/>`)
+	}
+	if l.Shape >= Dots || l.Shape == Both && len(l.Y) <= dotted {
+		p.Add(dots.String())
+	}
+}
+
+func missing(y float64) bool { return math.IsNaN(y) || math.IsInf(y, 0) }
