@@ -114,6 +114,16 @@ func (t *Ticket) Again(r Result) error {
 	return nil
 }
 
+// Began says that the answer of the attempt has begun. It matters where Grant.Probe is
+// set.
+func (t *Ticket) Began() {
+	t.control.mu.Lock()
+	defer t.control.mu.Unlock()
+	if t.state == granted {
+		t.control.step(gate.Event{Kind: gate.Began, ID: t.id})
+	}
+}
+
 // Adjust says for whom the request is now, and until when its longest waiting
 // client can be held: a call that several clients share passes to the oldest of
 // those that are left. While it runs, that one pays for it.

@@ -26,6 +26,7 @@ type catalog struct {
 	fixed   []string // from the configuration
 	sources []lister
 
+	turn  chan struct{} // holds one: the right to ask them, for whoever waits for the list
 	mu    sync.Mutex
 	asked []string
 	until time.Time
@@ -33,7 +34,7 @@ type catalog struct {
 
 // newCatalog reads the configuration's routes. providers are by slot.
 func newCatalog(p *plan, providers []lister) *catalog {
-	k := &catalog{}
+	k := &catalog{turn: make(chan struct{}, 1)}
 	open := make(map[int]bool)
 	for i := range p.config.Routes {
 		r := &p.config.Routes[i]
@@ -55,9 +56,7 @@ func newCatalog(p *plan, providers []lister) *catalog {
 
 // Models implements gateway.Catalog. An upstream that does not answer is left out.
 func (k *catalog) Models(ctx context.Context) []string {
-	k.mu.Lock()
-	asked, fresh := k.asked, time.Now().Before(k.until)
-	k.mu.Unlock()
+	asked, fresh := k.known()
 	if !fresh && len(k.sources) > 0 {
 		asked = k.refresh(ctx)
 	}
@@ -70,7 +69,25 @@ func (k *catalog) Models(ctx context.Context) []string {
 	return all
 }
 
+// known is the list that was read last, and whether it is still believed.
+func (k *catalog) known() (names []string, fresh bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked, time.Now().Before(k.until)
+}
+
+// refresh asks the upstreams, once for all who want to know, and to the end although
+// the one in whose turn that is may leave.
 func (k *catalog) refresh(ctx context.Context) []string {
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+	}
+	if names, fresh := k.known(); fresh || ctx.Err() != nil {
+		return names
+	}
+	ctx = context.WithoutCancel(ctx) // each answer has a bound of its own
 	var names []string
 	keep := catalogFresh
 	for _, source := range k.sources {

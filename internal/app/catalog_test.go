@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +53,49 @@ func TestCatalog(t *testing.T) {
 		<-time.After(catalogRetry)
 		if diff := cmp.Diff([]string{"mine", "bm", "two"}, k.Models(t.Context())); diff != "" {
 			t.Error("when it is back: ", diff)
+		}
+	})
+}
+
+// slowShelf takes its time.
+type slowShelf struct {
+	asked atomic.Int64
+	cut   atomic.Int64
+}
+
+func (s *slowShelf) Models(ctx context.Context) ([]string, error) {
+	s.asked.Add(1)
+	select {
+	case <-time.After(5 * time.Second):
+		return []string{"one"}, nil
+	case <-ctx.Done():
+		s.cut.Add(1)
+		return nil, ctx.Err()
+	}
+}
+
+// TestCatalogIsReadOnceForAll: however many ask for the models at a time, the upstream
+// is asked once, and a client that leaves takes the list from nobody.
+func TestCatalogIsReadOnceForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &config.Config{Upstreams: []config.Upstream{{Name: "a"}}, Routes: []config.Route{{Model: "*", Upstreams: []string{"a"}}}}
+		s := &slowShelf{}
+		k := newCatalog(newPlan(c, slots{}, admission.Options{}), []lister{s})
+		hasty, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		var all sync.WaitGroup
+		all.Go(func() { k.Models(hasty) })
+		synctest.Wait()
+		for range 50 {
+			all.Go(func() {
+				if diff := cmp.Diff([]string{"one"}, k.Models(t.Context())); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+		all.Wait()
+		if asked, cut := s.asked.Load(), s.cut.Load(); asked != 1 || cut != 0 {
+			t.Errorf("the upstream was asked %d times, and cut off %d times", asked, cut)
 		}
 	})
 }

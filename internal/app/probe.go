@@ -62,7 +62,7 @@ func (a *App) quietest(p *plan) string {
 
 func needsProbe(u *gate.UpstreamState, quiet time.Duration) bool {
 	switch {
-	case u.Retired || u.InUse > 0:
+	case u.Retired || u.InUse > 0 || u.Breaker.Cause == breaker.CauseHand: // what is held open by hand no answer closes
 		return false
 	case u.Breaker.State == breaker.Closed:
 		return quiet >= idleFor

@@ -41,6 +41,23 @@ func TestI6ProbeAsksTheQuiet(t *testing.T) {
 	}
 }
 
+// TestI6ProbeLeavesWhatIsTrippedByHand: no question waits in vain for an upstream that an
+// operator holds open, and none is told as a hold that expired.
+func TestI6ProbeLeavesWhatIsTrippedByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t)
+		if err := b.admission.Trip("main"); err != nil {
+			t.Fatal(err)
+		}
+		for range 60 {
+			<-time.After(5 * time.Second)
+			if n := b.dispatcher.running(); n > 0 {
+				t.Fatalf("%d questions wait for an upstream that was tripped by hand", n)
+			}
+		}
+	})
+}
+
 // TestI6ProbeClosesTheBreaker: an upstream that is back is found by the gateway's own
 // question, not by a user's request.
 func TestI6ProbeClosesTheBreaker(t *testing.T) {

@@ -49,6 +49,9 @@ func (p *plan) admission(start func(u *config.Upstream) quota.Start) (admission.
 		})
 	}
 	o.Tenants = tenants(c)
+	if p.gateway(nil).Crowded() {
+		o.MaxTenant = max(o.MaxQueue/2, 1) // a half is always left to the others
+	}
 	return o, nil
 }
 

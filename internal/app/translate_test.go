@@ -133,4 +133,16 @@ func TestKeysBecomeTenants(t *testing.T) {
 	if diff := cmp.Diff(want, tenants(c)); diff != "" {
 		t.Error(diff)
 	}
+	desk := config.Key{Name: "d", Tenant: "d", Role: "operator"}
+	for name, few := range map[string]struct {
+		keys []config.Key
+		want int
+	}{
+		"nobody": {nil, 0}, "one team": {c.Keys[:2], 0}, "one, and an operator": {append(c.Keys[:2:2], desk), 0}, "two": {c.Keys, 5},
+	} {
+		o, err := newPlan(&config.Config{Keys: few.keys, Limits: config.Limits{Queue: 10}}, slots{}, admission.Options{}).admission(nil)
+		if err != nil || o.MaxTenant != few.want {
+			t.Errorf("%s: one tenant may take %d of the queue, want %d: %v", name, o.MaxTenant, few.want, err)
+		}
+	}
 }

@@ -318,13 +318,19 @@ func (l *loader) checkClass(path string, c *Class) {
 }
 
 func (l *loader) checkRoute(path string, r *Route, seen map[string]bool) {
+	wider := "" // of the patterns before it
+	for m := range seen {
+		if stem, open := strings.CutSuffix(m, "*"); open && strings.HasPrefix(r.Model, stem) {
+			wider = max(wider, m)
+		}
+	}
 	switch {
 	case r.Model == "":
 		l.wrong(path+".model", "write the name that clients use, or \"*\"", "is missing")
 	case seen[r.Model]:
 		l.wrong(path+".model", "keep one route for it", "%q has a route already", r.Model)
-	case seen["*"] && strings.HasSuffix(r.Model, "*"):
-		l.wrong(path+".model", "move the route of \"*\" to the end", "%q is never reached, for \"*\" before it takes every name", r.Model)
+	case wider != "" && strings.HasSuffix(r.Model, "*"):
+		l.wrong(path+".model", "move it before that route", "%q is never reached, for %q before it takes every such name", r.Model, wider)
 	default:
 		l.checkPattern(path+".model", r.Model)
 	}

@@ -91,7 +91,7 @@ type Class struct {
 	Enforce    bool          `key:"enforce" doc:"'false': the rate is only watched: counted and shown as if it held, but nobody waits for it"`
 	Soft       time.Duration `key:"soft" doc:"asks a request to finish that has run so long: what was written until then is its answer"`
 	Hard       time.Duration `key:"hard" doc:"ends a request that has run so long since its first dispatch"`
-	MaxWait    time.Duration `key:"max_wait" doc:"longest wait in the queue (– : 'limits.hold')"`
+	MaxWait    time.Duration `key:"max_wait" doc:"longest wait in the queue (– : 'limits.hold', and a day for tasks)"`
 	Retries    int           `key:"retries,zero" doc:"how often a task that failed is started again; '0' is never"`
 	RetryAfter time.Duration `key:"retry_after" doc:"pause before that"`
 }
@@ -166,8 +166,8 @@ type EMF struct {
 // Limits bound the gateway itself.
 type Limits struct {
 	MaxBody          Bytes         `key:"max_body" doc:"of a request"`
-	Bodies           Bytes         `key:"bodies" doc:"of all requests that are sent, wait or run, together"`
-	Queue            int           `key:"queue" doc:"requests waiting for upstreams that share routes"`
+	Bodies           Bytes         `key:"bodies" doc:"of all requests that are sent, wait or run, together; where clients of several tenants have keys, one may take half of it"`
+	Queue            int           `key:"queue" doc:"requests waiting; where clients of several tenants have keys, one may take half of it"`
 	QueuePerUser     int           `key:"queue_per_user" doc:"of them, of one user in one class"`
 	Hold             time.Duration `key:"hold" doc:"longest wait"`
 	Drain            time.Duration `key:"drain" doc:"to finish what was accepted after SIGTERM"`

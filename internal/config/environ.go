@@ -34,6 +34,7 @@ var aliases = []alias{
 	{"TASK_SOFT_TIME_LIMIT", "classes.analysis.soft", bareSeconds},
 	{"TASK_HARD_TIME_LIMIT", "classes.analysis.hard", bareSeconds},
 	{"BEDROCK_READ_TIMEOUT", "upstreams.0.timeout.read", bareSeconds},
+	{"BEDROCK_READ_TIMEOUT", "upstreams.0.timeout.first_byte", bareSeconds}, // what is no stream is silent until its header
 	{"BEDROCK_CONNECT_TIMEOUT", "upstreams.0.timeout.connect", bareSeconds},
 	{"CIRCUIT_BREAKER_FAILURE_THRESHOLD", "upstreams.0.breaker.failures", nil},
 	{"CIRCUIT_BREAKER_TIMEOUT", "upstreams.0.breaker.open", secondsOrMillis},
@@ -47,7 +48,7 @@ var aliases = []alias{
 // broad reports a variable that speaks of many settings at once, so that the own
 // variable of one of them may say otherwise.
 func broad(variable string) bool {
-	return variable == "BEDROCK_MAX_TOKENS" || variable == "BEDROCK_TEMPERATURE"
+	return variable == "BEDROCK_MAX_TOKENS" || variable == "BEDROCK_TEMPERATURE" || variable == "BEDROCK_READ_TIMEOUT"
 }
 
 // idle are known variables that nothing here obeys yet. Their values are checked

@@ -84,7 +84,7 @@ func TestShortNames(t *testing.T) {
 	u := c.Upstreams[0]
 	got := []any{
 		u.Quota.Requests, u.Quota.Tokens, u.Quota.Seats, c.Classes["analysis"].Rate, c.Classes["chat"].Rate, c.Classes["health"].Rate,
-		c.Classes["analysis"].Soft, c.Classes["analysis"].Hard, u.Timeout.Read, u.Timeout.Connect, u.Breaker.Failures, u.Breaker.Open, c.Listen, c.StateDir,
+		c.Classes["analysis"].Soft, c.Classes["analysis"].Hard, u.Timeout.Read, u.Timeout.FirstByte, u.Timeout.Connect, u.Breaker.Failures, u.Breaker.Open, c.Listen, c.StateDir,
 	}
 	want := []any{
 		Rate{600, time.Minute},
@@ -93,7 +93,7 @@ func TestShortNames(t *testing.T) {
 		Rate{10, time.Second},
 		Rate{40, time.Hour},
 		Rate{2, time.Minute},
-		200 * time.Second, 210 * time.Second, 100 * time.Second, 1500 * time.Millisecond, 4, 45 * time.Second, "127.0.0.1:9090", "/var/lib/a",
+		200 * time.Second, 210 * time.Second, 100 * time.Second, 100 * time.Second, 1500 * time.Millisecond, 4, 45 * time.Second, "127.0.0.1:9090", "/var/lib/a",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -251,6 +251,7 @@ var faulty = []struct {
 	{oneUpstream + "routes: [{model: x, upstreams: [main], on_full: spill}]", nil, "nowhere to spill"},
 	{oneUpstream + "routes: [{model: x*y, upstreams: [main]}]", nil, "is no pattern"},
 	{oneUpstream + "routes: [{model: '*', upstreams: [main]}, {model: x*, upstreams: [main]}]", nil, "never reached"},
+	{oneUpstream + "routes: [{model: gpt-*, upstreams: [main]}, {model: gpt-4*, upstreams: [main]}]", nil, "never reached"},
 	{oneUpstream + "routes: [{model: x, upstreams: [main]}, {model: x, upstreams: [main]}]", nil, "has a route already"},
 	{oneUpstream + "routes: [{model: x, upstreams: [main], cache: true}]", nil, `"true" is not a length of time`},
 	{"limits: {queue: 10, queue_per_user: 20}", nil, "more than the whole queue"},

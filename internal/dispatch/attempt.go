@@ -143,6 +143,9 @@ func (a *attempt) exchange() error {
 func (a *attempt) relay(piece []byte, err error) error {
 	r, body := a.run, a.answer.Body
 	r.begun = true
+	if a.grant.Probe {
+		r.ticket.Began()
+	}
 	now := time.Now()
 	r.record.FirstByte, a.first = now.Sub(r.req.Arrived), now.Sub(a.start)
 	r.reply.Begin(a.answer, &r.meta)

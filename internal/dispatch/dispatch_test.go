@@ -232,25 +232,6 @@ func TestSoleUpstreamIsTriedAgain(t *testing.T) {
 	}
 }
 
-// Nobody may multiply the load: 300 requests that all want a second attempt get
-// 1.1 attempts each, and 10 more.
-func TestRetryBudgetBoundsAttempts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := build(t, Options{})
-		h.first.make = func(int) *exchange { return &exchange{atStart: fail(llm.KindAuth)} }
-		const requests = 300
-		served := 0
-		for range requests {
-			if h.Do(t.Context(), request(byBoth, false), &client{t: t}) == flow.OutcomeServed {
-				served++
-			}
-		}
-		if got, want := len(h.book.attempts), requests*11/10+10; got != want || served != want-requests {
-			t.Errorf("%d attempts for %d requests, want %d; %d served", got, requests, want, served)
-		}
-	})
-}
-
 // What is refused at the door or leaves the queue never was an attempt, and pays
 // for nobody's second one.
 func TestRetryBudgetCountsWhatRan(t *testing.T) {

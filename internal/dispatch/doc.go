@@ -9,9 +9,9 @@
 // and settles. The hard limit of its class runs from the first attempt to the end,
 // waits for further attempts included. An attempt that fails before any piece of an answer reached the
 // client goes back to the second step and keeps its place, if its kind allows it
-// (a throttle, or a failure that another upstream may not share), the gate has an
-// upstream left for it, and the retry budget allows it (attempts <= 1.1 x requests
-// over 60 s, and 10 more).
+// (a throttle, or a failure that another upstream may not share) and the gate has an
+// upstream left for it. What is tried again after a failure is within the retry budget
+// (attempts <= 1.1 x requests over 60 s, and 10 more); a throttle is not asked for it.
 //
 // The client is a [Reply]. While a streaming client waits it is told where it
 // stands, first after Options.Patience and then every Options.Rhythm. Once its

@@ -198,7 +198,9 @@ func (r *run) mayRetry(kind llm.ErrorKind, now time.Time) bool {
 	if r.begun || r.tooLate(now) || kind != llm.KindThrottle && !kind.Fallback() {
 		return false
 	}
-	return r.d.allow(now)
+	// The budget is there so that nobody multiplies the load; who was throttled waits
+	// for the windows like a newcomer, and adds none.
+	return kind == llm.KindThrottle || r.d.allow(now)
 }
 
 func (r *run) panicked(p any) error {

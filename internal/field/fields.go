@@ -101,7 +101,7 @@ func Read(body []byte, op llm.Operation) (Fields, error) {
 		return Fields{}, err
 	}
 	r.f.Sample = sample(r.longest)
-	r.f.Size.MaxOutput = r.output * max(r.choices, 1)
+	r.f.Size.MaxOutput, r.f.Size.Choices = r.output*max(r.choices, 1), r.choices
 	return r.f, nil
 }
 

@@ -33,7 +33,7 @@ var readable = map[string]struct {
 	},
 	"the larger bound, times the choices": {
 		`{"model":"m","messages":[],"max_tokens":5,"max_completion_tokens":9,"n":3}`, llm.OpChat,
-		Fields{Model: "m", Size: llm.Size{MaxOutput: 27}},
+		Fields{Model: "m", Size: llm.Size{MaxOutput: 27, Choices: 3}},
 	},
 	"safety_identifier goes before user": {
 		`{"safety_identifier":"s","user":"u","model":"m","messages":[]}`, llm.OpChat,

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/millrace/millrace/internal/breaker"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
 )
@@ -67,7 +68,7 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64, why 
 	} else if at := g.probe(now, e); at.After(now) {
 		wait, why = max(wait, at.Sub(now).Seconds()), flow.ReasonBreaker
 	} else {
-		return position, math.Inf(1), flow.ReasonBreaker // it is held open by hand
+		return position, math.Inf(1), flow.ReasonBreaker // it is held open by hand, or tried out
 	}
 	if more := e.class.expect(now, e, position); more > wait {
 		wait, why = more, flow.ReasonRate
@@ -104,12 +105,12 @@ func (g *Gate) behindTasks(e *entry) (before int, wait float64) {
 }
 
 // probe is when a breaker may next let the entry through; the zero time means that no
-// time is known.
+// time is known: nobody knows how long a probe takes that is under way.
 func (g *Gate) probe(now time.Time, e *entry) time.Time {
 	at := time.Time{}
 	for _, u := range g.routes[e.ask.Route].Upstreams {
-		if (e.failed|e.tooLarge)&(1<<u) == 0 {
-			at = earlier(at, g.upstreams[u].breaker.NextProbe(now))
+		if b := g.upstreams[u].breaker; (e.failed|e.tooLarge)&(1<<u) == 0 && b.State(now) == breaker.Open {
+			at = earlier(at, b.NextProbe(now))
 		}
 	}
 	return at
@@ -124,7 +125,7 @@ const enoughTimes = 8
 func (g *Gate) predict(e *entry) {
 	p := g.estimate.Predict(e.key(), e.ask.Size)
 	e.size = e.ask.Size
-	e.size.Input, e.size.Output = p.Input, p.OutputP90
+	e.size.Input, e.size.Output = p.Input, p.OutputP90*max(e.ask.Size.Choices, 1)
 	if g.timed >= enoughTimes {
 		e.took = p.Duration
 	}

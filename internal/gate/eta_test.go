@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/llm"
+	"github.com/millrace/millrace/internal/quota"
 )
 
 // TestI8Honest: in correlated waits, with two sizes of requests, service times that
@@ -58,5 +60,57 @@ func TestI8Honest(t *testing.T) {
 				t.Errorf("p90 held for %.1f %%, want 87 to 93", 100*share)
 			}
 		})
+	}
+}
+
+// TestI8ProbeUnderWayRefusesNobody: while one request tries out an upstream that may be
+// back, the others wait for how that ends, and nobody is told the time at which the probe
+// would be given up.
+func TestI8ProbeUnderWayRefusesNobody(t *testing.T) {
+	o := single(5)
+	o.Upstreams[0].Breaker.ProbeTimeout = 10 * time.Minute
+	w := newWorld(t, o)
+	id, _ := w.arrive(Ask{Flow: user(flow.Chat, 1)})
+	w.step(Event{Kind: Settle, ID: id, Result: Result{Kind: llm.KindTransient, Sent: true}})
+	w.now = w.now.Add(time.Minute)
+	probe, got := w.arrive(Ask{Flow: user(flow.Chat, 1)})
+	w.want("the probe", got, probe)
+	w.now = w.now.Add(time.Second)
+	next, got := w.arrive(Ask{Flow: user(flow.Chat, 2)})
+	if len(got) > 0 {
+		t.Fatalf("while it is under way: %v", got[0].Refusal)
+	}
+	if s, _ := w.gate.Status(w.now, next); !s.Unknown || s.Reason != flow.ReasonBreaker {
+		t.Errorf("told %+v", s)
+	}
+	w.want("it is back", w.settle(probe), next)
+}
+
+// TestChoicesAreReserved: who asks for many answers at once without a bound on them holds
+// as much as that many need, and teaches nothing wrong about the size of one.
+func TestChoicesAreReserved(t *testing.T) {
+	meter, _ := quota.MeterFor(quota.DefaultMeter)
+	o := single(0, quota.Limit{Dim: quota.Total, Max: 10_000_000, Kind: quota.Sliding})
+	o.Upstreams[0].Quota.Meter = meter
+	w := newWorld(t, o)
+	ask := func(choices int64) (held int64) {
+		id, _ := w.arrive(Ask{Flow: user(flow.Chat, 1), Size: llm.Size{TextBytes: 400, Choices: choices}})
+		held = w.gate.entries[id].reserved[quota.Output]
+		w.step(Event{Kind: Settle, ID: id, Result: Result{Sent: true, Usage: llm.Usage{Input: 100, Output: 200 * max(choices, 1)}}})
+		w.now = w.now.Add(time.Minute)
+		return held
+	}
+	for range 50 {
+		ask(0)
+	}
+	one := ask(1)
+	if many := ask(100); many < 100*one*9/10 {
+		t.Errorf("a hundred answers hold %d, one holds %d", many, one)
+	}
+	for range 50 {
+		ask(100)
+	}
+	if after := ask(1); after > 2*one {
+		t.Errorf("after requests for a hundred, one holds %d, before %d", after, one)
 	}
 }

@@ -23,6 +23,7 @@ const (
 	Drain                    // newcomers are refused from now on
 	Adjust                   // the request is Event.Ask's Flow's from now on, and held until its Hold
 	Abandon                  // its client left without a word: a queued request's place is kept for a moment
+	Began                    // the answer of its attempt has begun: a probe has succeeded
 )
 
 // Event is one input of the state machine.
@@ -43,7 +44,7 @@ type Ask struct {
 	Hold  time.Time            // the latest dispatch that still helps; zero: the class's or the pool's bound
 	Place string               // names a kept place that is resumed, and kept if the hold ends; "" for none
 	Retry bool                 // the client's own retry: it takes over an identical request of its flow that still waits
-	Task  bool                 // counts against Options.Tasks while it runs
+	Task  bool                 // counts against Options.Tasks while it runs, and not against MaxQueue and MaxFlow
 }
 
 // Result is how an attempt ended.
@@ -86,6 +87,7 @@ type Grant struct {
 	ETAP90   time.Duration
 	Reason   flow.Reason // what it last waited for
 	Waits    flow.Waits  // Waited, by what it was for
+	Probe    bool        // it tests a half-open breaker, which wants to know when its answer begins
 }
 
 // Refusal says why a request does not run.

@@ -18,9 +18,10 @@ type Gate struct {
 	options   Options
 	upstreams []upstream
 	routes    []Route
-	lines     []int   // requests waiting, by route
-	pools     []*pool // each upstream is in one
-	homes     []*pool // by route
+	lines     []int          // requests waiting, by route
+	crowds    map[string]int // likewise, by tenant, beside tasks
+	pools     []*pool        // each upstream is in one
+	homes     []*pool        // by route
 	classes   map[flow.Class]*class
 	limited   []*class              // those with a rate, and those that were paused
 	gone      map[flow.Class]*class // that the last configuration took away
@@ -110,10 +111,11 @@ type entry struct {
 	refusal *Refusal // why it is to be evicted at once; nil for no reason
 
 	attempts int
-	retries  int    // on a sole upstream
-	failed   uint64 // upstreams on which it failed
-	tooLarge uint64 // upstreams whose whole quota it exceeds
-	spill    bool   // it may use later upstreams
+	retries  int       // on a sole upstream
+	failed   uint64    // upstreams on which it failed
+	retryAt  time.Time // when it may try the last of them again; zero for never
+	tooLarge uint64    // upstreams whose whole quota it exceeds
+	spill    bool      // it may use later upstreams
 
 	expected  float64 // the fluid model's wait at arrival, in seconds
 	p50, p90  time.Duration
@@ -151,6 +153,7 @@ func New(now time.Time, o Options) (*Gate, error) {
 		entries:  make(map[uint64]*entry),
 		places:   make(map[string]*entry),
 		rows:     make(map[flow.Key]int),
+		crowds:   make(map[string]int),
 	}
 	if err := g.configure(now, o); err != nil {
 		return nil, err
@@ -184,6 +187,8 @@ func (g *Gate) Step(now time.Time, ev Event) []Action {
 		g.adjust(now, ev.ID, ev.Ask)
 	case Abandon:
 		g.abandon(now, ev.ID)
+	case Began:
+		g.began(now, ev.ID)
 	case Drain:
 		g.draining = true
 	case Wake:
@@ -267,14 +272,20 @@ func (g *Gate) admit(now time.Time, e *entry) *Refusal {
 	if refusal := g.measure(e); refusal != nil {
 		return refusal
 	}
+	e.ask.Hold = g.held(now, e, e.ask.Hold)
+	if e.ask.Task {
+		return nil // it was accepted, and who accepted it has a bound of his own
+	}
 	waiting, mine := g.waiting(e.ask.Flow)
-	if waiting >= g.options.MaxQueue {
+	if waiting -= g.taskLine.waiting; waiting >= g.options.MaxQueue {
 		return &Refusal{Err: flow.ErrQueueFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests wait", waiting)}
 	}
 	if mine >= g.options.MaxFlow {
 		return &Refusal{Err: flow.ErrFlowFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests wait", mine)}
 	}
-	e.ask.Hold = g.held(now, e, e.ask.Hold)
+	if most := g.options.MaxTenant; most > 0 && g.crowds[e.ask.Flow.Tenant] >= most {
+		return &Refusal{Err: flow.ErrFlowFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests of its tenant wait", most)}
+	}
 	return nil
 }
 
@@ -283,6 +294,8 @@ func (g *Gate) held(now time.Time, e *entry, hold time.Time) time.Time {
 	most := g.options.Hold
 	if e.class.maxWait > 0 {
 		most = e.class.maxWait
+	} else if e.ask.Task {
+		most = max(most, taskHold)
 	}
 	if bound := now.Add(most); hold.IsZero() || hold.After(bound) {
 		return bound

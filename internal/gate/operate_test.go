@@ -447,3 +447,34 @@ func TestI13PausedClassGone(t *testing.T) {
 	}
 	w.want("a seat is free", w.settle(busy), id)
 }
+
+// TestI7OneTenantLeavesRoom: a tenant cannot fill the queue of all, whatever names of
+// users and classes it makes up.
+func TestI7OneTenantLeavesRoom(t *testing.T) {
+	o := single(1)
+	o.MaxQueue, o.MaxTenant = 20, 10
+	o.Classes = []Class{{Name: flow.Chat}, {Name: flow.Batch}}
+	w := newWorld(t, o)
+	w.arrive(Ask{Flow: user(flow.Chat, 0)}) // takes the seat
+	ask := func(tenant string, i int) error {
+		class := []flow.Class{flow.Chat, flow.Batch}[i%2]
+		_, got := w.arrive(Ask{Flow: flow.Key{Class: class, Tenant: tenant, User: fmt.Sprint(i)}})
+		if len(got) > 0 {
+			return got[0].Refusal
+		}
+		return nil
+	}
+	for i := range 30 {
+		if err := ask("greedy", i); (err != nil) != (i >= 10) || err != nil && !errors.Is(err, flow.ErrFlowFull) {
+			t.Errorf("request %d of one tenant: %v", i+1, err)
+		}
+	}
+	for i := range 10 {
+		if err := ask("other", i); err != nil {
+			t.Errorf("request %d of another: %v", i+1, err)
+		}
+	}
+	if err := ask("third", 0); !errors.Is(err, flow.ErrQueueFull) {
+		t.Errorf("beyond the queue: %v", err)
+	}
+}

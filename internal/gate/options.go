@@ -19,6 +19,9 @@ const (
 	DefaultAttempts = 6
 )
 
+// taskHold is the longest wait of a task whose class names none: it holds no client.
+const taskHold = 24 * time.Hour
+
 // blockFor is how soon a blocked head must fit to keep all others from passing it.
 const blockFor = 500 * time.Millisecond
 
@@ -29,8 +32,12 @@ const blockFor = 500 * time.Millisecond
 const keepForModest = 2.0
 
 // soleRetries is how often a request is tried again on the only upstream it has left,
-// after a failure that may pass. The retry budget bounds them over all requests.
-const soleRetries = 3
+// after a failure that may pass: each time later, or when the provider says, but not
+// after more than maxRetryAfter. The retry budget bounds them over all requests.
+const (
+	soleRetries   = 3
+	maxRetryAfter = 30 * time.Second
+)
 
 // maxAfter is how many heads that wait for an upstream are enough: no more tasks are put
 // back into the order then that waited for others to end.
@@ -46,9 +53,10 @@ type Options struct {
 	Classes   []Class
 	Tenants   []Tenant         // those with a weight or limits of their own
 	Tasks     int              // requests with Ask.Task that run at a time; 0 means unlimited
-	MaxQueue  int              // requests waiting in all; 0 means DefaultMaxQueue
-	MaxFlow   int              // requests waiting per flow; 0 means DefaultMaxFlow
-	Hold      time.Duration    // longest wait of a request that names none; 0 means DefaultHold
+	MaxQueue  int              // requests waiting in all, beside tasks; 0 means DefaultMaxQueue
+	MaxTenant int              // requests waiting per tenant, beside tasks; 0 means MaxQueue
+	MaxFlow   int              // requests waiting per flow, which bounds no task; 0 means DefaultMaxFlow
+	Hold      time.Duration    // longest wait of a request that names none and is no task; 0 means DefaultHold
 	Attempts  int              // attempts per request, throttled ones included; 0 means DefaultAttempts
 	Estimate  estimate.Options // how sizes are predicted
 }
@@ -78,7 +86,7 @@ type Class struct {
 	Name    flow.Class
 	Weight  float64 // share among classes; 0 means 1
 	Rate    Rate
-	MaxWait time.Duration // longest wait; 0 means Options.Hold
+	MaxWait time.Duration // longest wait; 0 means Options.Hold, and a day for tasks
 }
 
 // Rate bounds the starts of a class: at most Max in any span of Per. The zero
@@ -125,7 +133,7 @@ func (o Options) Validate() error {
 	for _, t := range o.Tenants {
 		errs = append(errs, t.validate())
 	}
-	if o.MaxQueue < 0 || o.MaxFlow < 0 || o.Tasks < 0 || o.Hold < 0 || o.Attempts < 0 {
+	if o.MaxQueue < 0 || o.MaxTenant < 0 || o.MaxFlow < 0 || o.Tasks < 0 || o.Hold < 0 || o.Attempts < 0 {
 		errs = append(errs, errors.New("queue bounds: must not be negative"))
 	}
 	return errors.Join(errs...)

@@ -19,7 +19,7 @@ const keepFor = 10 * time.Second
 // schedule sets the time at which the entry needs attention without any event: its
 // hold ends, or it may use later upstreams.
 func (g *Gate) schedule(e *entry) {
-	at := e.ask.Hold
+	at := earlier(e.ask.Hold, e.retryAt)
 	if route := g.routes[e.ask.Route]; route.Spill && !e.spill && len(route.Upstreams) > 1 {
 		at = earlier(at, e.arrived.Add(route.SpillAfter))
 	}
@@ -39,6 +39,10 @@ func (g *Gate) expire(now time.Time) {
 			g.remove(e)
 		case !e.ask.Hold.After(now):
 			g.holdEnded(now, e)
+		case !e.retryAt.IsZero() && !e.retryAt.After(now):
+			e.failed, e.retryAt = e.failed&^(1<<e.upstream), time.Time{}
+			e.pool.queue.Resume(&e.item)
+			g.schedule(e)
 		default: // it may spill from now on
 			e.spill = true
 			e.pool.queue.Resume(&e.item)
@@ -159,17 +163,22 @@ func (g *Gate) adopt(now time.Time, id uint64, ask *Ask) *entry {
 }
 
 // twin is the waiting request of the same flow and place: its client has given it
-// up, or it would not ask again.
+// up, or it would not ask again. Where several wait nobody knows whose client that is:
+// none of them is, for the others' clients are still there.
 func (g *Gate) twin(ask *Ask) *entry {
 	if ask.Route < 0 || ask.Route >= len(g.homes) {
 		return nil
 	}
 	var found *entry
+	several := false
 	g.homes[ask.Route].queue.Each(ask.Flow, func(it *fairqueue.Item) {
-		if e := it.Owner.(*entry); e.state == queued && e.ask.Place == ask.Place && (found == nil || e.id < found.id) {
-			found = e
+		if e := it.Owner.(*entry); e.state == queued && e.ask.Place == ask.Place {
+			found, several = e, found != nil
 		}
 	})
+	if several {
+		return nil
+	}
 	return found
 }
 

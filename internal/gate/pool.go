@@ -97,8 +97,10 @@ func (l *line) before(number int) int { return max(l.waiting-1-(l.arrived-number
 // count notes that an entry joins a queue, or leaves it.
 func (g *Gate) count(e *entry, by int) {
 	g.lines[e.ask.Route] += by
-	if e.ask.Task {
+	if tenant := e.ask.Flow.Tenant; e.ask.Task {
 		g.taskLine.waiting += by
+	} else if g.crowds[tenant] += by; g.crowds[tenant] == 0 {
+		delete(g.crowds, tenant)
 	}
 	if e.tenant != nil {
 		e.tenant.line.waiting += by

@@ -418,6 +418,6 @@ func (g *Gate) grant(e *entry, wait time.Duration) {
 	}
 	g.actions = append(g.actions, Action{Kind: Dispatch, ID: e.id, Grant: Grant{
 		Upstream: e.upstream, Attempt: e.attempts, Waited: e.waited, Size: e.size,
-		ETA: e.p50, ETAP90: e.p90, Reason: reason, Waits: e.waits.Fit(e.waited),
+		ETA: e.p50, ETAP90: e.p90, Reason: reason, Waits: e.waits.Fit(e.waited), Probe: e.pass.Probe(),
 	}})
 }

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"testing"
+	"time"
 
 	"github.com/millrace/millrace/internal/flow"
 )
@@ -34,5 +35,40 @@ func TestI10OwnTasksHoldNobodyUp(t *testing.T) {
 	w.settle(third)
 	if s := w.gate.Snapshot(w.now); s.Waiting != 0 || s.Outstanding != 0 || s.Tasks != 0 {
 		t.Errorf("left behind: %+v", s)
+	}
+}
+
+// TestI7AcceptedTasksAreLetIn: a task that was accepted is refused neither for the length
+// of the queue nor for that of its wait, and takes no place in it from those who ask.
+func TestI7AcceptedTasksAreLetIn(t *testing.T) {
+	o := single(1)
+	o.Classes = []Class{{Name: flow.Chat, Rate: Rate{Max: 1, Per: time.Minute}}, {Name: flow.Analysis}}
+	o.MaxQueue, o.MaxFlow, o.Hold = 5, 3, time.Minute
+	w := newWorld(t, o)
+	const tasks = 60
+	for i := range tasks {
+		if _, got := w.arrive(Ask{Flow: user(flow.Chat, 1), Task: true}); len(got) > 0 && got[0].Kind != Dispatch {
+			t.Fatalf("task %d: %v", i, got[0].Refusal)
+		}
+	}
+	if _, got := w.arrive(Ask{Flow: user(flow.Analysis, 2)}); len(got) > 0 && got[0].Kind != Dispatch {
+		t.Errorf("who asks beside tasks: %v", got[0].Refusal)
+	}
+	done := 0
+	for range 3 * tasks {
+		for _, id := range ran(w.step(Event{})) {
+			w.settle(id)
+			done++
+		}
+		for id, e := range w.gate.entries {
+			if e.state == running {
+				w.settle(id)
+				done++
+			}
+		}
+		w.now = w.now.Add(time.Minute)
+	}
+	if done != tasks+1 {
+		t.Errorf("%d of %d ran", done, tasks+1)
 	}
 }

@@ -340,12 +340,17 @@ func TestRetryTakesOver(t *testing.T) {
 		t.Fatalf("a twin that is no retry: %+v", got)
 	}
 	mine.Retry = true
+	if again, got := w.arrive(mine); len(got) != 0 {
+		t.Fatalf("a retry of one of two, and nobody knows of which: %+v", got)
+	} else {
+		w.step(Event{Kind: Leave, ID: again})
+	}
+	w.step(Event{Kind: Leave, ID: same})
 	retry, got := w.arrive(mine)
 	if len(got) != 1 || got[0].ID != held || got[0].Kind != Evict || !errors.Is(got[0].Refusal, flow.ErrReplaced) {
 		t.Fatalf("the retry: %+v; want %d replaced", got, held)
 	}
 	w.want("the retry stands first", w.settle(runs), retry)
-	w.step(Event{Kind: Leave, ID: same})
 	if _, got = w.arrive(Ask{Flow: user(flow.Chat, 1), Place: "another", Retry: true}); len(got) != 0 {
 		t.Errorf("a retry of what runs or is gone waits like any other: %+v", got)
 	}

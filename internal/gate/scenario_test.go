@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/internal/breaker"
 	"github.com/millrace/millrace/internal/flow"
+	"github.com/millrace/millrace/internal/llm"
 )
 
 // scenario is the upstream of scenarios A, B and C: 180,000 tokens and 60 requests a
@@ -130,4 +132,54 @@ func jain(served map[string]float64) float64 {
 		squares += v * v
 	}
 	return sum * sum / (float64(len(served)) * squares)
+}
+
+// TestSoleUpstreamIsTriedAgainLater: what failed on the only upstream there is goes there
+// again a little later each time, or when the provider says, and others run meanwhile.
+func TestSoleUpstreamIsTriedAgainLater(t *testing.T) {
+	for name, c := range map[string]struct {
+		after time.Duration
+		want  []time.Duration
+	}{
+		"on its own":           {0, []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second}},
+		"as the provider says": {5 * time.Second, []time.Duration{5 * time.Second, 5 * time.Second, 5 * time.Second}},
+		"within reason":        {time.Hour, []time.Duration{maxRetryAfter, maxRetryAfter, maxRetryAfter}},
+	} {
+		o := single(1)
+		o.Upstreams[0].Breaker = breaker.Options{}
+		w := newWorld(t, o)
+		id, got := w.arrive(Ask{Flow: user(flow.Chat, 1)})
+		w.want(name, got, id)
+		failed := Event{Kind: Again, ID: id, Result: Result{Kind: llm.KindOverload, Sent: true, RetryAfter: c.after}}
+		for i, wait := range c.want {
+			w.want(name+": at once", w.step(failed))
+			other, got := w.arrive(Ask{Flow: user(flow.Chat, 2)})
+			w.want(name+": another meanwhile", got, other)
+			w.settle(other)
+			if at := w.gate.Wake(); !at.Equal(w.now.Add(wait)) {
+				t.Errorf("%s: try %d is due after %v, want %v", name, i+2, at.Sub(w.now), wait)
+			}
+			w.now = w.now.Add(wait)
+			got = w.step(Event{})
+			w.want(name+": later", got, id)
+			if waits := got[0].Grant.Waits; waits.Of(flow.ReasonBreaker) != got[0].Grant.Waited {
+				t.Errorf("%s: it waited %v, for %v", name, got[0].Grant.Waited, waits)
+			}
+		}
+		if got := w.step(failed); len(got) != 1 || got[0].Kind != Refuse {
+			t.Errorf("%s: a fifth try: %v", name, got)
+		}
+	}
+}
+
+// TestSoleUpstreamIsNotTriedBeyondTheHold: a try that would come too late is none.
+func TestSoleUpstreamIsNotTriedBeyondTheHold(t *testing.T) {
+	o := single(1)
+	o.Upstreams[0].Breaker = breaker.Options{}
+	w := newWorld(t, o)
+	id, _ := w.arrive(Ask{Flow: user(flow.Chat, 1), Hold: w.now.Add(400 * time.Millisecond)})
+	got := w.step(Event{Kind: Again, ID: id, Result: Result{Kind: llm.KindOverload, Sent: true}})
+	if len(got) != 1 || got[0].Kind != Refuse {
+		t.Errorf("%+v", got)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/internal/backoff"
+	"github.com/millrace/millrace/internal/breaker"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/llm"
 	"github.com/millrace/millrace/internal/quota"
@@ -20,6 +21,19 @@ func (g *Gate) settle(now time.Time, id uint64, r Result) {
 	g.forget(e)
 }
 
+// began takes a probe's answer that has begun for a success: a long one would else keep
+// all others away from an upstream that is back, for as long as it lasts.
+func (g *Gate) began(now time.Time, id uint64) {
+	e := g.entries[id]
+	if e == nil || e.state != running || !e.pass.Probe() {
+		return
+	}
+	up := &g.upstreams[e.upstream]
+	up.breaker.Done(now, e.pass, llm.KindNone)
+	e.pass = breaker.Pass{} // how it ends is no verdict any more
+	up.pool.resume = true
+}
+
 // again ends the attempt and puts the request back at the head of its line, or
 // refuses that if no upstream is left for it.
 func (g *Gate) again(now time.Time, id uint64, r Result) {
@@ -28,7 +42,8 @@ func (g *Gate) again(now time.Time, id uint64, r Result) {
 		g.late++
 		return
 	}
-	if !g.another(e, r) {
+	e.retryAt = time.Time{}
+	if !g.another(now, e, r) {
 		g.finish(now, e, r)
 		g.forget(e)
 		g.actions = append(g.actions, Action{Kind: Refuse, ID: id, Refusal: &Refusal{Err: flow.ErrNoUpstream}})
@@ -48,7 +63,7 @@ func (g *Gate) again(now time.Time, id uint64, r Result) {
 }
 
 // another reports whether the request may try again, and notes where not.
-func (g *Gate) another(e *entry, r Result) bool {
+func (g *Gate) another(now time.Time, e *entry, r Result) bool {
 	if e.attempts >= g.options.Attempts || g.measure(e) != nil { // no quota is large enough any more
 		return false
 	}
@@ -63,9 +78,10 @@ func (g *Gate) another(e *entry, r Result) bool {
 		}
 	}
 	if r.Kind.Faulty() && e.retries < soleRetries {
+		wait := backoff.Delay(e.retries, backoff.Options{}, func() float64 { return 1 })
+		e.retryAt = now.Add(max(wait, min(r.RetryAfter, maxRetryAfter)))
 		e.retries++
-		e.failed &^= bit
-		return true
+		return !e.retryAt.After(e.ask.Hold) // else how it failed says more than that its hold ended
 	}
 	return false
 }
@@ -148,7 +164,9 @@ func (g *Gate) learn(now time.Time, e *entry, r Result, took time.Duration) {
 		}
 	case llm.KindNone:
 		up.quota.Answered(now, e.grant)
-		g.estimate.Learn(e.key(), e.ask.Size, r.Usage, took)
+		one := r.Usage // what is predicted is one answer
+		one.Output /= max(e.ask.Size.Choices, 1)
+		g.estimate.Learn(e.key(), e.ask.Size, one, took)
 		if !r.Usage.IsZero() {
 			g.timed++
 		}
@@ -159,7 +177,7 @@ func (g *Gate) learn(now time.Time, e *entry, r Result, took time.Duration) {
 func appendHints(dst []quota.Hint, limits []backoff.Limit) []quota.Hint {
 	for _, l := range limits {
 		if dim, ok := dims[l.Dim]; ok {
-			dst = append(dst, quota.Hint{Dim: dim, Limit: l.Limit, Remaining: l.Remaining, Reset: l.Reset})
+			dst = append(dst, quota.Hint{Dim: dim, Span: l.Window, Limit: l.Limit, Remaining: l.Remaining, Reset: l.Reset})
 		}
 	}
 	return dst

@@ -54,6 +54,7 @@ func (c *clock) total(now time.Time) time.Duration {
 // the upstream. The tenant's clock stands still while the class is shut, so that no
 // time counts twice.
 type mark struct {
+	retry        time.Time     // until when a failure keeps it from the only upstream it has left
 	at           time.Time     // zero: it stands in no queue
 	rate, paused time.Duration // of the class
 	tenant       time.Duration
@@ -81,7 +82,8 @@ func (t *tenant) within(c *class) *clock {
 // mark reads the clocks for an entry that joins the queue.
 func (g *Gate) mark(e *entry) {
 	m, c := &e.mark, &e.class.clock
-	m.at, m.rate, m.paused = g.now, c.of(g.now, flow.ReasonRate), c.of(g.now, flow.ReasonPaused)
+	m.at, m.retry = g.now, e.retryAt
+	m.rate, m.paused = c.of(g.now, flow.ReasonRate), c.of(g.now, flow.ReasonPaused)
 	m.tenant, m.tasks = e.tenant.stood(g.now, e.class), g.taskClock.total(g.now)
 	if m.upstream = g.primary(g.now, e); m.upstream < 0 {
 		m.upstream = g.routes[e.ask.Route].Upstreams[0]
@@ -123,6 +125,9 @@ func (g *Gate) shares(now time.Time, e *entry) flow.Waits {
 	take(flow.ReasonTenant, e.tenant.stood(now, e.class)-m.tenant)
 	if e.ask.Task {
 		take(flow.ReasonTasks, g.taskClock.total(now)-m.tasks)
+	}
+	if until := earlier(m.retry, now); until.After(m.at) && !m.retry.IsZero() {
+		take(flow.ReasonBreaker, until.Sub(m.at))
 	}
 	quota := g.upstreams[m.upstream].clock.read(now).Minus(m.quota)
 	if known := quota.Total(); known > left {

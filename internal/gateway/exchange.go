@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/internal/event"
@@ -36,11 +37,15 @@ func (d *desk) guard(p *pattern) http.Handler {
 			g: d.g, t: d.t, r: r, id: requestID(), arrived: time.Now(), dialect: p.dialect, op: p.op,
 			out: newPacer(w, r),
 		}
-		defer func() { d.g.bodies.Add(-x.out.room) }()
+		defer func() { d.g.release(&x.out) }()
 		defer x.contain()
 		if err := x.admit(p.access); err != nil {
 			x.turnAway(err)
 			return
+		}
+		if tenant := x.tenant(); tenant != "" {
+			part, _ := d.g.parts.LoadOrStore(tenant, new(atomic.Int64)) // as many as there ever were keys
+			x.out.part = part.(*atomic.Int64)
 		}
 		p.serve(x)
 	})

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -134,6 +135,7 @@ type Gateway struct {
 	sharer  *flow.Sharer
 	buffers buffers
 	bodies  atomic.Int64 // bytes set aside for bodies
+	parts   sync.Map     // of tenant to *atomic.Int64: what each has of them
 	started int64        // Unix seconds, as the date of the models
 	server  *http.Server
 

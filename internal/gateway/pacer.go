@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,9 +20,10 @@ const (
 type pacer struct {
 	w        http.ResponseWriter
 	control  *http.ResponseController
-	deadline time.Time // of writes; zero before the first
-	unread   bool      // the request has a body that nobody has read
-	room     int64     // bytes set aside for that body, out of what all bodies may take
+	deadline time.Time     // of writes; zero before the first
+	unread   bool          // the request has a body that nobody has read
+	room     int64         // bytes set aside for that body, out of what all bodies may take
+	part     *atomic.Int64 // what its tenant has of that; nil for a stranger
 }
 
 func newPacer(w http.ResponseWriter, r *http.Request) pacer {

@@ -25,6 +25,7 @@ type table struct {
 	globs   []int          // routes with patterns, in the order they are tried
 	weights map[flow.Class]float64
 	keys    map[[sha256.Size]byte]*Key
+	part    int64 // of Bodies, that one tenant may take
 	board   board
 	main    *desk
 	admin   *desk
@@ -38,7 +39,7 @@ func newTable(g *Gateway, o Options, c Catalog) (*table, error) {
 	o.MaxBody, o.Hold = cmp.Or(o.MaxBody, DefaultMaxBody), cmp.Or(o.Hold, DefaultHold)
 	o.Bodies = max(cmp.Or(o.Bodies, DefaultBodies), o.MaxBody+1) // one as large as may be fits, with the byte in which its end is seen
 	t := &table{
-		options: o, catalog: c,
+		options: o, catalog: c, part: o.Bodies,
 		exact: make(map[string]int), weights: make(map[flow.Class]float64), keys: make(map[[sha256.Size]byte]*Key),
 	}
 	t.board.limits, t.board.routes = g.deps.Limits, make([]atomic.Pointer[limits], len(o.Routes))
@@ -56,7 +57,28 @@ func newTable(g *Gateway, o Options, c Catalog) (*table, error) {
 	for i := range o.Keys {
 		t.keys[o.Keys[i].SHA256] = &o.Keys[i]
 	}
+	if o.Crowded() {
+		t.part = max(o.Bodies/2, o.MaxBody+1) // a half is always left to the others
+	}
 	return t, t.register(g)
+}
+
+// Crowded reports whether the keys of clients belong to several tenants.
+func (o Options) Crowded() bool {
+	var first *Key
+	for i := range o.Keys {
+		k := &o.Keys[i]
+		if k.Role != RoleClient {
+			continue
+		}
+		if first == nil {
+			first = k
+		}
+		if k.Tenant != first.Tenant {
+			return true
+		}
+	}
+	return false
 }
 
 // order is the order in which routes are tried.

@@ -117,14 +117,28 @@ func (u *upload) grow(buf []byte) ([]byte, error) {
 }
 
 // reserve takes room for a buffer, or for what it is larger than the one it replaces,
-// until the exchange ends.
+// until the exchange ends. Of several tenants none may take more than its part.
 func (u *upload) reserve(size int) error {
-	if u.g.bodies.Add(int64(size)) > u.g.table.Load().options.Bodies {
-		u.g.bodies.Add(-int64(size))
+	t, n := u.g.table.Load(), int64(size)
+	if u.out.part != nil && u.out.part.Add(n) > t.part {
+		u.out.part.Add(-n)
 		return errCrowded
 	}
-	u.out.room += int64(size)
+	u.out.room += n
+	if u.g.bodies.Add(n) > t.options.Bodies {
+		u.g.release(&pacer{room: n, part: u.out.part})
+		u.out.room -= n
+		return errCrowded
+	}
 	return nil
+}
+
+// release gives back what an exchange has taken.
+func (g *Gateway) release(out *pacer) {
+	g.bodies.Add(-out.room)
+	if out.part != nil {
+		out.part.Add(-out.room)
+	}
 }
 
 // allow sets the deadline that so many bytes have earned.

@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +35,56 @@ func TestSlowBodyTimesOut(t *testing.T) {
 		if took := time.Since(start); took != uploadGrace {
 			t.Errorf("after %v", took)
 		}
+	})
+}
+
+// TestI1OneTenantLeavesRoomForBodies: a tenant whose bodies take all the room they may
+// leaves as much to the others.
+func TestI1OneTenantLeavesRoomForBodies(t *testing.T) {
+	const room = 1 << 20
+	padded := chatBody + strings.Repeat(" ", room/8)
+	as := func(token string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token); r.ContentLength = -1 }
+	}
+	in(t, 4, echo, func(t *testing.T, w *world, client *http.Client) {
+		ctx, release := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		refused := atomic.Int64{}
+		for range 8 {
+			all.Go(func() {
+				resp := post(t, client, "/v1/chat/completions", "", as("sk-a"), func(r *http.Request) {
+					r.Body = io.NopCloser(io.MultiReader(strings.NewReader(padded), stuck{ctx}))
+				})
+				_ = resp.Body.Close()
+				if resp.StatusCode == http.StatusServiceUnavailable {
+					refused.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if resp := post(t, client, "/v1/chat/completions", padded, as("sk-b")); resp.StatusCode != http.StatusOK {
+			t.Errorf("another tenant: %d", resp.StatusCode)
+		} else {
+			readAll(t, resp)
+		}
+		release()
+		all.Wait()
+		if refused.Load() == 0 {
+			t.Error("the bodies of one tenant have no bound")
+		}
+		synctest.Wait()
+		if held := w.gateway.bodies.Load(); held != 0 {
+			t.Errorf("%d bytes are set aside for nobody", held)
+		}
+		w.gateway.parts.Range(func(tenant, part any) bool {
+			if held := part.(*atomic.Int64).Load(); held != 0 {
+				t.Errorf("%d bytes are set aside for nobody of %v", held, tenant)
+			}
+			return true
+		})
+	}, func(o *Options) {
+		o.MaxBody, o.Bodies = room/4, room
+		o.Keys = []Key{{SHA256: sha256.Sum256([]byte("sk-a")), Tenant: "acme"}, {SHA256: sha256.Sum256([]byte("sk-b")), Tenant: "beta"}}
 	})
 }
 

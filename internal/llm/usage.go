@@ -28,5 +28,6 @@ type Size struct {
 	Images    int64 // image parts
 	Input     int64 // estimated prompt tokens, at the reserve quantile (p90)
 	Output    int64 // predicted completion tokens, at the reserve quantile (p90)
-	MaxOutput int64 // the client's bound on completion tokens; 0 when not set
+	MaxOutput int64 // the client's bound on completion tokens, of all choices; 0 when not set
+	Choices   int64 // answers that were asked for at once; 0 counts as 1
 }

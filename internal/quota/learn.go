@@ -13,7 +13,7 @@ const calm = 10 * second
 // Hint is what one answer's header told of one limit.
 type Hint struct {
 	Dim       Dim
-	Span      time.Duration // of the limit meant; 0 = the shortest of the dimension
+	Span      time.Duration // of the limit meant; 0 = the shortest of the dimension, up to an hour
 	Limit     int64         // per span; -1 = unknown
 	Remaining int64         // units; -1 = unknown
 	Reset     time.Duration // until it is full again; negative = unknown
@@ -233,15 +233,19 @@ func (q *Quota) Observe(now time.Time, r Reservation, hints []Hint) {
 }
 
 // meant returns the window a hint is about, one that is enforced first; nil when there
-// is none.
+// is none. What names no span is about a minute or so: told of a day, it would be wrong
+// by a factor of a thousand.
 func (q *Quota) meant(h Hint) *window {
 	if h.Dim >= NumDims || q.primary[h.Dim] < 0 {
 		return nil
 	}
-	if h.Span == 0 {
-		return &q.windows[q.primary[h.Dim]]
-	}
 	var meant *window
+	if h.Span == 0 {
+		if w := &q.windows[q.primary[h.Dim]]; w.conf.Span <= pacedSpan {
+			meant = w
+		}
+		return meant
+	}
 	for i := range q.windows {
 		w := &q.windows[i]
 		if w.conf.Dim == h.Dim && w.conf.Span == h.Span && (meant == nil || meant.conf.Shadow && !w.conf.Shadow) {
