@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"time"
 
@@ -92,6 +93,9 @@ func probeModel(p *plan, upstream string) string {
 	return ""
 }
 
+// probeID names a probe: no two alike, for stories and traces are kept by it.
+func probeID(now time.Time) string { return "probe_" + strconv.FormatInt(now.UnixNano(), 36) }
+
 // ask sends the smallest question there is, through the queue like any other.
 func (a *App) ask(ctx context.Context, p *plan, upstream string) {
 	model := probeModel(p, upstream)
@@ -104,7 +108,7 @@ func (a *App) ask(ctx context.Context, p *plan, upstream string) {
 	now := time.Now()
 	answer := dispatch.NewRecorder(probeMax, nil)
 	outcome := a.dispatcher.Do(ctx, &dispatch.Request{
-		ID: "probe_" + upstream, Arrived: now,
+		ID: probeID(now), Arrived: now,
 		Ask: admission.Ask{
 			Route: p.slots.route(probeRoute + upstream), Model: model, Hold: now.Add(probeHold),
 			Flow: flow.Key{Class: flow.Health, Tenant: "millrace", User: upstream},

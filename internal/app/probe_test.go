@@ -87,3 +87,11 @@ func TestI6ProbeClosesTheBreaker(t *testing.T) {
 		}
 	})
 }
+
+// TestProbesHaveStoriesOfTheirOwn: a story is found by its id, with all attempts of it.
+func TestProbesHaveStoriesOfTheirOwn(t *testing.T) {
+	now := time.Now()
+	if a, b := probeID(now), probeID(now.Add(time.Minute)); a == b || len(a) > 64 {
+		t.Errorf("%q and %q", a, b)
+	}
+}

@@ -20,6 +20,7 @@ type tally struct{ arrived, served, refused, evicted, left int64 }
 // book is what was seen in one simulation.
 type book struct {
 	o         *Options
+	limits    []Limit
 	from, end int64 // of the measured time
 
 	all      tally // from the very beginning
@@ -86,7 +87,7 @@ func newBook(o *Options, users int, end int64) *book {
 	return &book{
 		tenants: make([]tenantBook, len(o.Gate.Tenants)), tenantOf: tenants,
 		enough: 0.06*expected + 10,
-		o:      o, from: int64(o.WarmUp), end: end,
+		o:      o, limits: limitsOf(o), from: int64(o.WarmUp), end: end,
 		causes: make(map[string]int64), classes: make([]classBook, len(o.Work.Mix)),
 		charged: make([][quota.NumDims]float64, n), room: make([][]float64, n), starts: make(map[flow.Class]int64),
 		busy: make([]float64, n), running: make([]int, n),
@@ -338,13 +339,37 @@ const tolerated = 0.001
 
 // meets reports whether all were answered in time.
 func (b *book) meets() bool {
-	return !b.hopeless && !b.unseen() && b.measured.lost() <= tolerated && b.worst() <= b.o.MaxP95.Seconds()
+	spent, _ := b.spent()
+	return !b.hopeless && !b.unseen() && b.measured.lost() <= tolerated && b.worst() <= b.o.MaxP95.Seconds() && spent == nil
+}
+
+// spent is the limit over more time than was measured, such as a day's, that going on so
+// would use up first, and after how much of that time, in seconds; nil if there is none.
+// A bucket fills up again meanwhile, and a trace may have ended.
+func (b *book) spent() (first *Limit, after float64) {
+	t := b.seconds()
+	if b.o.Work.Trace != nil {
+		return nil, 0
+	}
+	for _, l := range b.limits {
+		if l.Shadow || l.Per.Seconds() <= t || l.kind == quotaLimit && b.o.Gate.Upstreams[l.index].Quota.Limits[l.window].Kind == quota.Bucket {
+			continue
+		}
+		if at := t / b.used(&l); at < l.Per.Seconds() && (first == nil || at < after) {
+			first, after = &l, at
+		}
+	}
+	return first, after
 }
 
 // misery is one figure of how bad it is, to compare what lifts: a lost request weighs
 // as much as half an hour of waiting.
 func (b *book) misery() float64 {
-	return b.measured.lost()*1800 + b.worst()
+	misery := b.measured.lost()*1800 + b.worst()
+	if l, after := b.spent(); l != nil { // after that all are lost
+		misery += (1 - after/l.Per.Seconds()) * 1800
+	}
+	return misery
 }
 
 // jain is Jain's index of the tokens served per user who asked.

@@ -443,3 +443,33 @@ func TestShadow(t *testing.T) {
 		t.Errorf("%+v: %v", need, err)
 	}
 }
+
+// TestDayIsSpent: a quota that lasts for the hour that is played, and not for the day that
+// it is for, is not called enough, and what is suggested lasts.
+func TestDayIsSpent(t *testing.T) {
+	t.Parallel()
+	day := quota.Limit{Dim: quota.Requests, Max: 10_000, Span: 24 * time.Hour, Kind: quota.Sliding}
+	o := chat(3, 10)
+	o.Gate = free(quota.Limit{Dim: quota.Requests, Max: 600, Span: time.Minute, Kind: quota.Sliding}, day)
+	r := planned(t, o)
+	if calm := &r.Rows[0]; !calm.Good || calm.Verdict != "yes: hardly anybody waits" { // 8,640 a day
+		t.Errorf("3 users: %s", calm.Verdict)
+	}
+	busy := &r.Rows[1]
+	if want := "no: upstreams.main.quota.requests_per_day=10000 would be spent after 8."; busy.Good || !strings.HasPrefix(busy.Verdict, want) {
+		t.Errorf("10 users: good %v, %q does not begin with %q", busy.Good, busy.Verdict, want)
+	}
+	if len(busy.Change) != 1 || busy.Change[0].Path != "upstreams.main.quota.requests_per_day" {
+		t.Fatalf("%+v, %s", busy.Change, busy.Advice)
+	}
+	if to, err := strconv.Atoi(busy.Change[0].To); err != nil || to < 27_000 || to > 29_500 { // nearly 2 a minute of each
+		t.Errorf("%s", busy.Change[0].To)
+	}
+	if r.Serves < 3 || r.Serves > 4 {
+		t.Errorf("it serves %d users", r.Serves)
+	}
+	need, err := Quota(t.Context(), o, 10)
+	if err != nil || len(need.Notes) != 1 || !strings.Contains(need.Notes[0], "day") {
+		t.Errorf("%v, %+v", err, need)
+	}
+}

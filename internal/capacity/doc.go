@@ -14,8 +14,9 @@
 // Each user draws from a stream of his own, so that a change of the configuration
 // leaves what he asks as it was: two simulations differ by the change alone.
 //
-// A row is good if at most one request in a thousand gets no answer and the p95 wait
-// of each class is at most [Options.MaxP95]. Of a row that is not, each limit in turn
+// A row is good if at most one request in a thousand gets no answer, the p95 wait
+// of each class is at most [Options.MaxP95], and no limit over more time than is
+// simulated, such as a day's, would be spent before that time is over. Of a row that is not, each limit in turn
 // is taken away, and what helps most binds; that is repeated until the row is good.
 // Then each limit that was taken away is put back at the least value with which it
 // still is, by bisection. Nothing is inferred from a formula. The inverse, [Quota],

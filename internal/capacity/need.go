@@ -109,7 +109,11 @@ func (n *needer) reduce() {
 	for i := range q.Limits {
 		q.Limits[i].Shadow = false // what is asked for is what would have to be enforced
 	}
-	q.Limits = slices.DeleteFunc(q.Limits, func(l quota.Limit) bool { return l.Span > time.Hour }) // days are not simulated
+	all := len(q.Limits)
+	q.Limits = slices.DeleteFunc(q.Limits, func(l quota.Limit) bool { return l.Span > time.Hour })
+	if len(q.Limits) < all {
+		n.report.Notes = append(n.report.Notes, "What is allowed in a day is not counted: days are not simulated.")
+	}
 	kind := quota.Paced
 	if len(q.Limits) > 0 {
 		kind = q.Limits[0].Kind

@@ -185,9 +185,12 @@ func (p *planner) describe(users int, b *book) *Row {
 // verdict says in words what users see.
 func (p *planner) verdict(r *Row, b *book) string {
 	lost := b.measured.lost()
+	spent, after := b.spent()
 	switch {
 	case lost > tolerated:
 		return fmt.Sprintf("no: %s of the requests get no answer in time", figure.Percent(lost))
+	case spent != nil:
+		return fmt.Sprintf("no: %s would be spent after %s", p.o.Say(spent.Path, spent.Value()), figure.Wait(after))
 	case !r.Good:
 		return fmt.Sprintf("slow: all are answered, but one in 20 waits %s or longer", figure.Wait(b.worst()))
 	case r.WaitP95 < 0.5:

@@ -285,10 +285,11 @@ func (p *planner) least(users int, l Limit, g gate.Options, demand float64) (int
 	return smallest(l.Max, fits)
 }
 
-// demand is what was used of a limit, in its own unit.
+// demand is what was used of a limit, in its own unit, or would be in a span longer than
+// the measured time.
 func (b *book) demand(l Limit) float64 {
 	l.Max, l.window = unlimited, math.MaxInt // what its bucket held does not count
-	return b.used(&l) * float64(unlimited)
+	return b.used(&l) * float64(unlimited) * max(l.Per.Seconds()/b.seconds(), 1)
 }
 
 // grain is the step in which people change a limit: the third digit.

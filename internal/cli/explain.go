@@ -41,7 +41,7 @@ func newExplainCommand() *cobra.Command {
 		Long: "Tell the story of one request of a running gateway: why it waited, for which limit and how long, what was\n" +
 			"foretold and what came, its attempts, and what would have helped. The ID is in the header Millrace-Request-Id\n" +
 			"of its answer. Without one the latest requests are listed. A key sees the requests of its own tenant, that of\n" +
-			"an operator sees all.",
+			"a viewer or an operator sees all.",
 		Example: "  millrace explain\n" +
 			"  millrace explain req_0123456789abcdef\n" +
 			"  millrace explain --url https://gateway.example.org --key-file key --limit 100 --json",

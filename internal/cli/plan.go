@@ -76,7 +76,7 @@ func (f *planFlags) register(cmd *cobra.Command) {
 	fs.Float64Var(&q.Sigma, "tokens-sigma", 0, "spread of --tokens: standard deviation of its logarithm")
 	fs.Float64Var(&q.Output, "output", 0, "tokens of an answer (default: random, median 151)")
 	fs.IntVar(&f.maxTokens, "max-tokens", 0, "max_tokens of the requests, 0 for none (default: the endpoint's where --class was left to it, else none)")
-	fs.StringVar(&q.Class, "class", "", "class, or a mix such as analysis:2,chat:1 (default: the first endpoint's, else chat)")
+	fs.StringVar(&q.Class, "class", "", "class, or a mix such as analysis:2,chat:1 (default: the first endpoint's, else the route's, else chat)")
 	fs.StringVar(&q.As, "as", "", "how clients ask: json, stream or task (default: task where --class was left to an endpoint, else json)")
 	fs.StringVar(&q.Model, "model", "", "model that clients name, whose route counts (default: the first route's)")
 	fs.StringVar(&q.Workload, "workload", "constant", "sizes: constant (--tokens), or fitted to records: chat, analysis, code")

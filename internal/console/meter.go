@@ -16,7 +16,8 @@ import (
 const (
 	sliceLen   = 5 * time.Second
 	slices5m   = 60 // of sliceLen: what "lately" means
-	maxClasses = 32
+	slices1m   = 12 // likewise: what the verdict looks back on
+	maxClasses = 64 // as many as a configuration may have
 	otherClass = "other"
 
 	perOctave = 8 // classes of waiting times, 9 % apart
@@ -42,6 +43,8 @@ type slice struct {
 	finished int64
 	refused  int64
 	told429  int64
+	failed   int64 // no upstream helped, or it ran too long
+	away     int64 // turned away, but by no operator
 	waits    histogram
 }
 
@@ -113,6 +116,7 @@ func (m *Meter) Record(r *event.Record) {
 	s := m.at(end)
 	if s != nil {
 		s.finished++
+		s.lose(r)
 		if r.Attempts > 0 {
 			s.waits.add(r.Queued)
 		}
@@ -136,6 +140,21 @@ func (m *Meter) Record(r *event.Record) {
 		if s != nil {
 			s.told429++
 		}
+	}
+}
+
+// lose counts an outcome that somebody should look after. What came to no route, for it
+// asked for what is not there or without a key, is nobody's loss.
+func (s *slice) lose(r *event.Record) {
+	if r.Route == "" {
+		return
+	}
+	switch r.Outcome {
+	case flow.OutcomeFailed, flow.OutcomeDeadline:
+		s.failed++
+	case flow.OutcomeRefused, flow.OutcomeHoldExpired:
+		s.away++
+	default:
 	}
 }
 
@@ -232,9 +251,13 @@ type series struct {
 	WaitP95  []float64 `json:"wait_p95_ms"`
 }
 
+// minute is the last minute, for the verdict.
+type minute struct{ finished, failed, away int64 }
+
 // figures is a Meter at one moment.
 type figures struct {
 	lately    lately
+	minute    minute
 	today     today
 	since     time.Time
 	classes   map[flow.Class]classCount
@@ -252,8 +275,20 @@ func (m *Meter) figures(now time.Time) figures {
 	for name, u := range m.upstreams {
 		f.upstreams[name] = *u
 	}
-	f.lately = m.lately(now)
+	f.lately, f.minute = m.lately(now), m.minute(now)
 	return f
+}
+
+func (m *Meter) minute(now time.Time) (sum minute) {
+	last := now.UnixNano() / int64(sliceLen)
+	for number := last - slices1m; number <= last; number++ {
+		if s := &m.ring[number%slices5m]; s.number == number {
+			sum.finished += s.finished
+			sum.failed += s.failed
+			sum.away += s.away
+		}
+	}
+	return sum
 }
 
 func (m *Meter) lately(now time.Time) lately {

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http/httptest"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
 	"github.com/millrace/millrace/internal/llm"
+	"github.com/millrace/millrace/internal/quota"
 )
 
 // shown is what the tests read of a frame.
@@ -129,6 +131,13 @@ func TestVerdict(t *testing.T) {
 		s.Waiting = 0
 		return s
 	}
+	watched := func(now time.Time) gate.Snapshot { // both are full, and hold nobody up
+		s := idle(now)
+		u := &s.Upstreams[0]
+		u.InUse, u.SeatsShadow = 12, true
+		u.Windows = append(u.Windows, quota.State{Dim: quota.Total, Span: time.Minute, Configured: 100, Learned: 100, Used: 300, Shadow: true})
+		return s
+	}
 	for _, tc := range []struct {
 		name     string
 		snapshot func(time.Time) gate.Snapshot
@@ -138,6 +147,7 @@ func TestVerdict(t *testing.T) {
 	}{
 		{"waits", snapshot, false, "busy", []string{"3 requests wait", "main requests/min, 88 % used"}},
 		{"idle", idle, false, "good", []string{"All clear", "88 %"}},
+		{"watched", watched, false, "good", []string{"Tightest: main requests/min, 88 %"}},
 		{"down", open, true, "bad", []string{"main is down", "again in 30 s", "3 requests wait"}},
 		{"throttled", idle, true, "busy", []string{"main answered 429 2.0 s ago"}},
 	} {
@@ -169,6 +179,47 @@ func TestVerdict(t *testing.T) {
 					if !strings.Contains(got.Text, words) {
 						t.Errorf("%q does not say %q", got.Text, words)
 					}
+				}
+			})
+		})
+	}
+}
+
+// TestVerdictTellsOfLostRequests: a gateway at which nobody waits because nobody is let
+// in, or because everything fails at once, is not all clear.
+func TestVerdictTellsOfLostRequests(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		outcome       flow.Outcome
+		lost, served  int
+		later         time.Duration
+		level, phrase string
+		route         string
+	}{
+		{"no such path", flow.OutcomeRefused, 30, 0, 0, "busy", "3 requests wait", ""},
+		{"failed", flow.OutcomeFailed, 30, 0, 0, "bad", "30 of the 30 requests of the last minute failed", "*"},
+		{"too long", flow.OutcomeDeadline, 1, 9, 0, "bad", "1 of the 10 requests of the last minute failed", "*"},
+		{"refused", flow.OutcomeRefused, 9, 3, 0, "bad", "9 of the 12 requests of the last minute were turned away", "*"},
+		{"held in vain", flow.OutcomeHoldExpired, 9, 3, 0, "bad", "Tightest: main requests/min, 88 % used", "*"},
+		{"next to none", flow.OutcomeRefused, 1, 99, 0, "busy", "3 requests wait", "*"},
+		{"long ago", flow.OutcomeFailed, 30, 0, 70 * time.Second, "busy", "3 requests wait", "*"},
+		{"an operator's doing", flow.OutcomeEvicted, 30, 0, 0, "busy", "3 requests wait", "*"},
+		{"who left", flow.OutcomeCanceled, 30, 0, 0, "busy", "3 requests wait", "*"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, false, console.Options{})
+				for i := range tc.lost + tc.served {
+					r := event.Record{Route: tc.route, Key: flow.Key{Class: flow.Chat}, Outcome: flow.OutcomeServed, Arrived: time.Now()}
+					if i < tc.lost {
+						r.Outcome = tc.outcome
+					}
+					s.meter.Record(&r)
+				}
+				<-time.After(tc.later)
+				got := frameOf(t, s.ask("GET", statePath, "")).Verdict
+				if got.Level != tc.level || !strings.Contains(got.Text, tc.phrase) {
+					t.Errorf("%s: %q does not say %q, or is not %s", got.Level, got.Text, tc.phrase, tc.level)
 				}
 			})
 		})
@@ -212,5 +263,27 @@ func BenchmarkFrame(b *testing.B) {
 	for b.Loop() {
 		reset.Handler(httptest.NewRecorder(), httptest.NewRequest("POST", "http://localhost/", nil), "") // makes the next frame a new one
 		state.Handler(httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost/", nil), "")
+	}
+}
+
+// TestEveryConfiguredClassIsCounted: as many as a configuration may have.
+func TestEveryConfiguredClassIsCounted(t *testing.T) {
+	s := newSite(t, false, console.Options{})
+	for i := range 64 {
+		s.meter.Record(&event.Record{Key: flow.Key{Class: flow.Class(fmt.Sprintf("c%02d", i))}, Outcome: flow.OutcomeServed, Arrived: time.Now()})
+	}
+	var frame struct {
+		Classes []struct {
+			Name   string
+			Served int64
+		}
+	}
+	if err := json.Unmarshal(s.ask("GET", statePath, "").Body.Bytes(), &frame); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range frame.Classes {
+		if c.Name != string(flow.Chat) && c.Served != 1 {
+			t.Errorf("%s has served %d", c.Name, c.Served)
+		}
 	}
 }

@@ -18,19 +18,25 @@ const (
 // lastly is how long an upstream's 429 is worth a word.
 const lastly = time.Minute
 
+// tolerated is the share of requests without an answer that is not worth one.
+const tolerated = 0.01
+
 // verdict is how the gateway stands, in words.
 type verdict struct {
 	Level string `json:"level"`
 	Text  string `json:"text"`
 }
 
-// judge says how it stands: what is broken first, then who waits and what for,
-// else what will be tight first.
+// judge says how it stands: what is broken first, then who got no answer, then who
+// waits and what for, else what will be tight first.
 func judge(now time.Time, s *state, f *figures) verdict {
 	for i := range s.Upstreams {
 		if u := &s.Upstreams[i]; u.Breaker.State != breaker.Closed.String() && !u.Retired {
 			return verdict{levelBad, down(u) + waiting(s)}
 		}
+	}
+	if text := lost(s, &f.minute); text != "" {
+		return verdict{levelBad, text + waiting(s)}
 	}
 	for i := range s.Upstreams {
 		u := &s.Upstreams[i]
@@ -51,6 +57,23 @@ func judge(now time.Time, s *state, f *figures) verdict {
 		return verdict{levelGood, "All clear: nobody waits. Tightest: " + name + ", " + percent(used) + " used."}
 	}
 	return verdict{levelGood, "All clear: nobody waits."}
+}
+
+// lost says how many of the last minute's requests got no answer, and why as far as
+// the figures tell; empty if next to none.
+func lost(s *state, m *minute) string {
+	few := tolerated * float64(m.finished)
+	if float64(m.failed) > few {
+		return fmt.Sprintf("%d of the %d requests of the last minute failed: Requests says why.", m.failed, m.finished)
+	}
+	if float64(m.away) <= few {
+		return ""
+	}
+	text := fmt.Sprintf("%d of the %d requests of the last minute were turned away: Requests says why.", m.away, m.finished)
+	if name, used := tightest(s); name != "" && used > 0 {
+		text += " Tightest: " + name + ", " + percent(used) + " used."
+	}
+	return text
 }
 
 // heldBack is the paused class with most waiting, and how many those are.
@@ -88,18 +111,21 @@ func waiting(s *state) string {
 }
 
 // tightest is the limit of which most is used, and how much; empty if there is
-// none.
+// none. One that is only watched holds nobody up.
 func tightest(s *state) (name string, used float64) {
 	used = -1
 	for i := range s.Upstreams {
 		u := &s.Upstreams[i]
 		for j := range u.Windows {
 			w := &u.Windows[j]
+			if w.Shadow {
+				continue
+			}
 			if share := 1 - float64(w.Free)/float64(max(w.Learned, 1)); share > used {
 				name, used = u.Name+" "+unit(w), share
 			}
 		}
-		if u.Seats > 0 && float64(u.InUse)/float64(u.Seats) > used {
+		if u.Seats > 0 && !u.SeatsShadow && float64(u.InUse)/float64(u.Seats) > used {
 			name, used = u.Name+" seats", float64(u.InUse)/float64(u.Seats)
 		}
 	}

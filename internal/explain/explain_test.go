@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -286,6 +287,30 @@ func TestLive(t *testing.T) {
 		}
 		if strings.Contains(got.Summary, "nobody knows") != c.live.Unknown {
 			t.Errorf("%q", got.Summary)
+		}
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-s: "0 s", 500 * time.Microsecond: "500 µs", 90 * s: "90 s", 119 * time.Minute: "119 min", 150 * time.Minute: "2.5 h",
+		30*time.Hour + 52*time.Minute: "31 h",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%v is told as %q, want %q", d, got, want)
+		}
+	}
+}
+
+// TestGuideTellsEveryReason: what a program finds in the JSON stands in the guide.
+func TestGuideTellsEveryReason(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/guide/explain.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range flow.Reasons() {
+		if !regexp.MustCompile("(?m)^\\|[^|]*`" + string(r) + "`").Match(guide) {
+			t.Errorf("docs/guide/explain.md does not tell what %q means", r)
 		}
 	}
 }

@@ -298,8 +298,12 @@ func span(d time.Duration) string {
 		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
 	case d < 2*time.Minute:
 		return strconv.FormatInt(int64(d.Round(time.Second)/time.Second), 10) + " s"
+	case d < 2*time.Hour:
+		return strconv.FormatInt(int64(d.Round(time.Minute)/time.Minute), 10) + " min"
+	case d < 10*time.Hour:
+		return strconv.FormatFloat(d.Hours(), 'f', 1, 64) + " h"
 	}
-	return strconv.FormatInt(int64(d.Round(time.Minute)/time.Minute), 10) + " min"
+	return strconv.FormatInt(int64(d.Round(time.Hour)/time.Hour), 10) + " h"
 }
 
 func placeOf(position int) string { return "place " + strconv.Itoa(position) }

@@ -60,7 +60,11 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64, why 
 		return position, math.Inf(1), flow.ReasonPaused
 	}
 	if u := g.primary(now, e); u >= 0 {
-		if at, _ := g.upstreams[u].quota.Next(now, g.need(u, e)); at.After(now) {
+		at, limit := g.upstreams[u].quota.Next(now, g.need(u, e))
+		if position <= 1 && limit != flow.ReasonNone {
+			why = limit // nobody is ahead of it
+		}
+		if at.After(now) {
 			wait += at.Sub(now).Seconds()
 		} else if at.IsZero() && position == 1 {
 			wait += e.item.Cost

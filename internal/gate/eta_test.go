@@ -114,3 +114,22 @@ func TestChoicesAreReserved(t *testing.T) {
 		t.Errorf("after requests for a hundred, one holds %d, before %d", after, one)
 	}
 }
+
+// TestFirstInLineIsToldTheLimit: whom nobody is ahead of waits, or is refused, for the
+// limit and not for his turn.
+func TestFirstInLineIsToldTheLimit(t *testing.T) {
+	o := single(0, quota.Limit{Dim: quota.Requests, Max: 1, Span: 24 * time.Hour, Kind: quota.Sliding})
+	o.Hold = 1000 * time.Hour
+	w := newWorld(t, o)
+	if _, actions := w.arrive(Ask{Flow: user(flow.Chat, 1), Hold: w.now.Add(time.Minute)}); len(ran(actions)) != 1 {
+		t.Fatalf("the first: %+v", actions)
+	}
+	_, actions := w.arrive(Ask{Flow: user(flow.Chat, 2), Hold: w.now.Add(time.Minute)})
+	if len(actions) != 1 || actions[0].Kind != Refuse || actions[0].Refusal.Reason != flow.ReasonRequests {
+		t.Fatalf("the second, which cannot be held for a day: %+v", actions)
+	}
+	first, _ := w.arrive(Ask{Flow: user(flow.Chat, 2), Hold: w.now.Add(48 * time.Hour)})
+	if s, waits := w.gate.Status(w.now, first); !waits || s.Position != 1 || s.Reason != flow.ReasonRequests {
+		t.Errorf("who waits: %+v", s)
+	}
+}

@@ -4,7 +4,7 @@
 // # Model
 //
 // A request belongs to the tenant of the key that asked. Any key of that tenant
-// may read its story, an operator may read all. A story comes from the records of
+// may read its story, a viewer or an operator all. A story comes from the records of
 // what has ended and, for what has not, from where the request stands now; package
 // explain puts it into words.
 //

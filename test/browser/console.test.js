@@ -45,6 +45,28 @@ describe("every page", () => {
     }
   }
 
+  test("a request's timeline tells what it waited for in vain, and what it did not wait for", async () => {
+    const { page, context } = await openPage(browser);
+    const { requests } = await (await fetch(`${stage.url}/api/v1/console/requests?limit=20`)).json();
+    const told = await (await fetch(`${stage.url}/api/v1/console/requests/${requests[7].id}`)).json();
+    const bare = { ...told, tries: undefined, attempts: 0, queued_ms: 0, first_byte_ms: 0, total_ms: 10 };
+    const failed = { ...told.tries[0], number: 1, kind: "throttle", queued_ms: 1000, start_ms: 1000, first_byte_ms: 0, total_ms: 500 };
+    for (const [story, want] of [
+      [{ ...bare, outcome: "hold_expired", reason: "seats", attempts: 1, tries: [failed], queued_ms: 21_000, total_ms: 21_500 }, ["1.5 s – 22 s", "waits for a seat"]],
+      [{ ...bare, outcome: "canceled", reason: "tokens", queued_ms: 5000, total_ms: 5000 }, ["0 s – 5.0 s", "waits for tokens"]],
+      [{ ...bare, outcome: "cached", reason: "" }, ["0 s – 10 ms", "answered from the cache"]],
+      [{ ...bare, outcome: "refused", reason: "turn" }, ["0 s – 10 ms", "turned away"]],
+    ]) {
+      await page.route("**/console/requests/*", (route) => route.fulfill({ json: story }));
+      await page.goto(`${stage.url}/ui/#/request/${story.outcome}`);
+      await page.locator(".pill", { hasText: story.outcome.replaceAll("_", " ") }).waitFor();
+      const last = page.locator(".timeline li").last();
+      assert.deepEqual([await last.locator(".when").textContent(), await last.locator(".what").textContent()], want, story.outcome);
+      await page.unroute("**/console/requests/*");
+    }
+    await context.close();
+  });
+
   test("is used by keyboard alone", async () => {
     const { page, context } = await openPage(browser);
     await visit(page, stage.url, "now");

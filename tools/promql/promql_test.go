@@ -165,6 +165,18 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
+// TestScansRaiseNoAlert: what came to no route, such as unknown paths and wrong keys, is of
+// the class other, and says nothing of the demand.
+func TestScansRaiseNoAlert(t *testing.T) {
+	for _, path := range []string{alertsPath, guidePath} {
+		for _, selector := range regexp.MustCompile(`rate\(millrace_requests_total(\{[^}]*\})?`).FindAllString(read(t, path), -1) {
+			if !strings.Contains(selector, `class!="other"`) {
+				t.Errorf("%s: %s counts those who scan", path, selector)
+			}
+		}
+	}
+}
+
 // The alerts of the guide are of the file.
 func TestGuideHasAlertsOfTheFile(t *testing.T) {
 	guide, file := read(t, guidePath), read(t, alertsPath)

@@ -46,8 +46,10 @@ func Wait(s float64) string {
 		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
 	case d < 100*time.Second:
 		return strconv.FormatFloat(s, 'f', 1, 64) + " s"
+	case d < time.Hour:
+		return strconv.FormatFloat(s, 'f', 0, 64) + " s"
 	}
-	return strconv.FormatFloat(s, 'f', 0, 64) + " s"
+	return strconv.FormatFloat(d.Hours(), 'f', 1, 64) + " h"
 }
 
 // Span is a time for people, exact to a tenth or so.

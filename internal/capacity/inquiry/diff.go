@@ -21,7 +21,11 @@ var variables = map[string]string{
 
 // indexed is a path with the place of its upstream or key for the name.
 func indexed(c *config.Config, path string) string {
-	path = strings.Replace(path, "upstreams."+c.Upstreams[0].Name+".", "upstreams.0.", 1)
+	for i := range c.Upstreams {
+		if rest, found := strings.CutPrefix(path, "upstreams."+c.Upstreams[i].Name+"."); found {
+			return "upstreams." + strconv.Itoa(i) + "." + rest
+		}
+	}
 	for i := range c.Keys {
 		if rest, found := strings.CutPrefix(path, "keys."+c.Keys[i].Name+"."); found {
 			return "keys." + strconv.Itoa(i) + "." + rest

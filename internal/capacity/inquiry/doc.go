@@ -7,7 +7,8 @@
 // A [Base] is a configuration as package app understands it. A [Question] is what
 // people say about their users; whatever they leave out follows from the
 // configuration, or has a default. Where no class is named, the users ask the first
-// endpoint: requests are its tasks, and carry its max_tokens.
+// endpoint: requests are its tasks, and carry its max_tokens; without endpoints they are
+// of the class of their route.
 //
 // [Answer] is for pages: what is asked of it is bounded in rows, users and time, and
 // what is simulated in requests, so that an answer comes within about a second.

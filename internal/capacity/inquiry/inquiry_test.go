@@ -226,3 +226,69 @@ func BenchmarkAnswer(b *testing.B) {
 		}
 	}
 }
+
+// TestHoldIsThatOfTheRoute: a name that only a pattern leads to is held as long as the
+// pattern says.
+func TestHoldIsThatOfTheRoute(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	text := "state_dir: " + t.TempDir() + `
+upstreams: [{name: main, provider: sim, quota: {requests: 60/m}}]
+limits: {hold: 90s}
+routes:
+  - {model: "gpt-*", upstreams: [main], hold: 3s}
+  - {model: gpt-4o, upstreams: [main], hold: 7s}
+  - {model: "*", upstreams: [main]}
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := configured(t, config.Source{File: path})
+	for model, want := range map[string]time.Duration{
+		"": 3 * time.Second, "gpt-*": 3 * time.Second, "gpt-5": 3 * time.Second, "gpt-4o": 7 * time.Second, "llama": 90 * time.Second,
+	} {
+		o, err := (&inquiry.Question{Model: model}).Options(b)
+		if err != nil || o.Hold != want {
+			t.Errorf("%q is held for %v, want %v: %v", model, o.Hold, want, err)
+		}
+	}
+}
+
+// TestI3DiffSaysWhatBeatsTheFile: of every upstream, not of the first alone.
+func TestI3DiffSaysWhatBeatsTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	text := "state_dir: " + t.TempDir() + "\nupstreams: [{name: near, provider: sim, quota: {requests: 9/m}}, {name: far, provider: sim, quota: {requests: 20/m}}]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := configured(t, config.Source{File: path, Environ: []string{"MILLRACE_UPSTREAMS_NEAR_QUOTA_REQUESTS=10/m"}, Set: []string{"upstreams.far.quota.requests=15/m"}})
+	got := inquiry.Diff(b.Config, []capacity.Change{
+		{Path: "upstreams.near.quota.requests", From: "10/m", To: "11/m"}, {Path: "upstreams.far.quota.requests", From: "15/m", To: "51/m"},
+	})
+	for _, want := range []string{"-      requests: 10/m # by MILLRACE_UPSTREAMS_NEAR_QUOTA_REQUESTS\n", "-      requests: 15/m # by --set\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+}
+
+// TestClassIsThatOfTheRoute: what clients ask without an endpoint is of the class that the
+// gateway would give it.
+func TestClassIsThatOfTheRoute(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	text := "state_dir: " + t.TempDir() + `
+upstreams: [{name: main, provider: sim, quota: {requests: 60/m}}]
+routes: [{model: "gpt-*", upstreams: [main], class: batch}, {model: "*", upstreams: [main]}]
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := configured(t, config.Source{File: path})
+	for _, c := range []struct{ model, class, want string }{
+		{"", "", "batch"}, {"gpt-5", "", "batch"}, {"llama", "", "chat"}, {"gpt-5", "health", "health"},
+	} {
+		o, err := (&inquiry.Question{Model: c.model, Class: c.class}).Options(b)
+		if err != nil || len(o.Work.Mix) != 1 || string(o.Work.Mix[0].Class) != c.want {
+			t.Errorf("%q of class %q is %v, want %s: %v", c.model, c.class, o.Work.Mix, c.want, err)
+		}
+	}
+}

@@ -39,7 +39,7 @@ type Question struct {
 	Output    float64 // tokens of an answer; 0 means random, median 151
 	MaxTokens int     // max_tokens of the requests; negative sends none; 0 means the endpoint's, else none
 
-	Class string // a class, or a mix such as analysis:2,chat:1; empty means the first endpoint's, else chat
+	Class string // a class, or a mix such as analysis:2,chat:1; empty means the first endpoint's, else the route's, else chat
 	As    string // json, stream or task; empty means task where Class was left to an endpoint, else json
 	Model string // that clients name; empty means the first route's
 
@@ -164,7 +164,7 @@ func (q *Question) mix(o *capacity.Options, b *Base) error {
 	if w.Manner, known = manners[cmp.Or(q.As, as)]; !known {
 		return q.fault("as", " %.40q: use json, stream or task", q.As)
 	}
-	for entry := range strings.SplitSeq(cmp.Or(mix, string(flow.Chat)), ",") {
+	for entry := range strings.SplitSeq(cmp.Or(mix, q.usual(b), string(flow.Chat)), ",") {
 		name, part, parted := strings.Cut(strings.TrimSpace(entry), ":")
 		share := capacity.Share{Class: flow.Class(name), Part: 1}
 		if n, err := strconv.ParseFloat(part, 64); parted && (err != nil || n <= 0) {
@@ -180,19 +180,25 @@ func (q *Question) mix(o *capacity.Options, b *Base) error {
 	return nil
 }
 
+// usual is the class of the route, which counts where nothing else names one.
+func (q *Question) usual(b *Base) string {
+	if i, found := b.Route(q.model(b.Config)); found && len(b.Config.Endpoints) == 0 {
+		return b.Config.Routes[i].Class // routes stand in Gate as in the file
+	}
+	return ""
+}
+
+// model is the name that clients say.
+func (q *Question) model(c *config.Config) string { return cmp.Or(q.Model, c.Routes[0].Model) }
+
 func (q *Question) route(o *capacity.Options, b *Base) error {
 	c := b.Config
-	model := cmp.Or(q.Model, c.Routes[0].Model)
+	model := q.model(c)
 	var found bool
 	if o.Route, found = b.Route(model); !found {
 		return q.fault("model", " %.80q: no route leads anywhere", model)
 	}
-	o.Hold = c.Limits.Hold
-	for i := range c.Routes {
-		if c.Routes[i].Model == model && c.Routes[i].Hold > 0 {
-			o.Hold = c.Routes[i].Hold
-		}
-	}
+	o.Hold = cmp.Or(c.Routes[o.Route].Hold, c.Limits.Hold) // routes stand in Gate as in the file, what nobody can name after them
 	for i := range c.Upstreams {
 		l := q.Latency
 		if c.Upstreams[i].Provider == config.ProviderSim && l.Total == 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -436,5 +437,32 @@ func BenchmarkRecord(b *testing.B) {
 	for b.Loop() {
 		s.Record(r)
 		s.Attempt(a)
+	}
+}
+
+// TestAlarmsSeeWhoIsTurnedAway: the example's alarms watch metrics that are told without a
+// dimension, and one of them every client that gets no answer for want of room, be he told
+// 429 or 503.
+func TestAlarmsSeeWhoIsTurnedAway(t *testing.T) {
+	text, err := os.ReadFile("../../../examples/cloudwatch/alarms.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, out := build(t, Options{})
+	s.Record(&event.Record{Key: flow.Key{Class: flow.Chat}, Outcome: flow.OutcomeRefused, Status: 503})
+	s.Record(&event.Record{Key: flow.Key{Class: flow.Chat}, Outcome: flow.OutcomeHoldExpired, Status: 429})
+	s.flush(noon)
+	told := byName(t, out.take(t), "Class", "chat")
+	_, alarm, _ := strings.Cut(string(text), "ClientsTurnedAway:")
+	seen := 0.0
+	for _, m := range regexp.MustCompile(`MetricName: (\w+)`).FindAllStringSubmatch(alarm, -1) {
+		n, known := told[m[1]].(float64)
+		if !known {
+			t.Errorf("%s is no metric of a class", m[1])
+		}
+		seen += n
+	}
+	if seen != 2 {
+		t.Errorf("the alarm sees %v of 2 clients who were turned away", seen)
 	}
 }

@@ -3,7 +3,7 @@ import type { Story, Tokens } from "../types";
 import { get } from "../api";
 import { moment, reason, share, shortly, span } from "../format";
 import { Empty, Num, Pill, Span, Table } from "../parts";
-import { Outcome } from "./requests";
+import { good, Outcome } from "./requests";
 
 interface Step {
   name: string;
@@ -12,12 +12,19 @@ interface Step {
   to: number;
 }
 
+const waits = (reason: string): string => (reason ? `waits for ${shortly(reason)}` : "waits");
+
+/** What became of a request that was never sent and never waited. */
+const unsent: Record<string, string> = { cached: "answered from the cache", coalesced: "shares an identical request's call", refused: "turned away" };
+
 /** What happened when, in ms after the arrival. */
 function steps(r: Story): Step[] {
   const all: Step[] = [];
   let free = 0;
+  let waited = 0;
   for (const t of r.tries ?? []) {
-    if (t.start_ms > free + 0.5) all.push({ name: t.reason ? `waits for ${shortly(t.reason)}` : "waits", kind: "wait", from: free, to: t.start_ms });
+    if (t.start_ms > free + 0.5) all.push({ name: waits(t.reason), kind: "wait", from: free, to: t.start_ms });
+    waited += t.queued_ms;
     const ok = t.kind === "none";
     const first = t.first_byte_ms > 0 && t.first_byte_ms < t.total_ms;
     const begun = t.start_ms + (first ? t.first_byte_ms : t.total_ms);
@@ -25,7 +32,9 @@ function steps(r: Story): Step[] {
     if (first) all.push({ name: `${t.upstream}: ${ok ? "answers" : "fails"}`, kind: ok ? "answer" : "fail", from: begun, to: t.start_ms + t.total_ms });
     free = t.start_ms + t.total_ms;
   }
-  if (all.length === 0) all.push({ name: r.reason ? `waits for ${shortly(r.reason)}` : "waits", kind: "wait", from: 0, to: r.total_ms });
+  // What it waited for in vain, after its attempts or without any.
+  if (r.queued_ms > waited + 0.5 && r.tries?.length === (r.attempts || undefined)) all.push({ name: waits(r.reason), kind: "wait", from: free, to: r.total_ms });
+  if (all.length === 0) all.push({ name: unsent[r.outcome] ?? r.outcome.replaceAll("_", " "), kind: good.has(r.outcome) ? "answer" : "fail", from: 0, to: r.total_ms });
   return all;
 }
 

@@ -5,7 +5,7 @@ import { moment } from "../format";
 import { Empty, Num, Pill, Span, Table } from "../parts";
 import { paused, state } from "../store";
 
-const good = new Set(["served", "cached", "coalesced"]);
+export const good = new Set(["served", "cached", "coalesced"]);
 const left = new Set(["canceled", "disconnected"]);
 
 export function Outcome({ of }: { of: Story }) {
