@@ -49,7 +49,7 @@ describe("every page", () => {
     const { page, context } = await openPage(browser);
     const { requests } = await (await fetch(`${stage.url}/api/v1/console/requests?limit=20`)).json();
     const told = await (await fetch(`${stage.url}/api/v1/console/requests/${requests[7].id}`)).json();
-    const bare = { ...told, tries: undefined, attempts: 0, queued_ms: 0, first_byte_ms: 0, total_ms: 10 };
+    const bare = { ...told, by: undefined, tries: undefined, attempts: 0, queued_ms: 0, first_byte_ms: 0, total_ms: 10 };
     const failed = { ...told.tries[0], number: 1, kind: "throttle", queued_ms: 1000, start_ms: 1000, first_byte_ms: 0, total_ms: 500 };
     for (const [story, want] of [
       [{ ...bare, outcome: "hold_expired", reason: "seats", attempts: 1, tries: [failed], queued_ms: 21_000, total_ms: 21_500 }, ["1.5 s – 22 s", "waits for a seat"]],
