@@ -50,15 +50,18 @@ func New(o Options) (*Controller, error) {
 }
 
 // Reconfigure changes the options while requests wait and run; see
-// gate.Gate.Reconfigure. If it fails nothing has changed.
-func (c *Controller) Reconfigure(o Options) error {
+// gate.Gate.Reconfigure. If it fails nothing has changed. Upstreams that are new resume
+// from left before anything runs there, as by Restore, whose error is unfit.
+func (c *Controller) Reconfigure(o Options, left map[string]gate.Saved) (unfit, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.gate.Reconfigure(time.Now(), o); err != nil {
-		return err
+	now := time.Now()
+	if err := c.gate.Reconfigure(now, o); err != nil {
+		return nil, err
 	}
+	unfit = c.gate.Restore(now, left)
 	c.step(gate.Event{Kind: gate.Wake})
-	return nil
+	return unfit, nil
 }
 
 // Enter puts a request into the queue, or grants it an attempt at once. The error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -59,7 +60,8 @@ type App struct {
 	gateway    *gateway.Gateway
 
 	ledger *ledger               // nil where no state is kept
-	saved  map[string]gate.Saved // what the last run left; nil for none
+	saved  map[string]gate.Saved // what the last run left of upstreams that have not come yet; nil for none
+	opened []string              // breakers that an operator has opened in it, of such upstreams
 	start  quota.Start           // of the upstreams that are not simulated here
 }
 
@@ -134,6 +136,7 @@ func (a *App) openState() error {
 	a.ledger = l
 	a.undo.push(l.close)
 	saved, fresh, err := l.take()
+	a.opened = slices.Clone(l.byHand)
 	switch {
 	case err != nil:
 		a.log.Warn("the last run left no state to resume from: quotas start as if just used up, so the first requests wait until they have refilled",
@@ -146,9 +149,13 @@ func (a *App) openState() error {
 	return nil
 }
 
-// startOf is how an upstream's quota begins. One that will be restored begins
-// fresh; what of it does not fit is taken as used up then.
+// startOf is how an upstream's quota begins, and each limit that a reload adds to it.
+// One that will be restored begins fresh; what of it does not fit is taken as used up
+// then.
 func (a *App) startOf(u *config.Upstream) quota.Start {
+	if i := a.plan.slots.upstream(u.Name); i >= 0 && i < len(a.options.Upstreams) {
+		return a.options.Upstreams[i].Quota.Start // it has begun
+	}
 	if _, left := a.saved[u.Name]; left || u.Provider == config.ProviderSim {
 		return quota.Fresh
 	}
@@ -158,6 +165,7 @@ func (a *App) startOf(u *config.Upstream) quota.Start {
 // buildControl builds admission, the providers and dispatch over them.
 func (a *App) buildControl() (err error) {
 	p := a.plan
+	a.doubt(p)
 	if a.options, err = p.admission(a.startOf); err != nil {
 		return err
 	}
@@ -165,7 +173,7 @@ func (a *App) buildControl() (err error) {
 		return err
 	}
 	a.undo.push(func() error { a.admission.Close(); return nil })
-	a.restore()
+	a.settle(a.admission.Restore(a.saved), p)
 	if a.providers, err = a.newProviders(p, &a.undo); err != nil {
 		return err
 	}
@@ -207,27 +215,35 @@ func dispatchable(all []*provider) []dispatch.Provider {
 	return list
 }
 
-// restore resumes what the last run left, but for simulators, which remember
-// nothing.
-func (a *App) restore() {
-	for _, u := range a.plan.config.Upstreams {
+// doubt drops what the last run left once it can no longer be believed, and of
+// simulators, which remember nothing.
+func (a *App) doubt(p *plan) {
+	if len(a.saved) > 0 && a.ledger.taken.sane(a.ledger.machine()) != nil {
+		a.saved = nil
+	}
+	for _, u := range p.upstreams {
 		if u.Provider == config.ProviderSim {
 			delete(a.saved, u.Name)
 		}
 	}
-	if len(a.saved) > 0 {
-		if err := a.admission.Restore(a.saved); err != nil {
-			a.log.Warn("part of the last run's state does not fit; those quotas start as if just used up", "error", err)
-		}
+}
+
+// settle ends what is to be done for upstreams that are new in a plan, after they have
+// resumed: each does so once, and what an operator has opened is open.
+func (a *App) settle(unfit error, p *plan) {
+	if unfit != nil {
+		a.log.Warn("part of the last run's state does not fit; those quotas start as if just used up", "error", unfit)
 	}
-	if a.ledger == nil {
-		return
+	for _, name := range p.slots.upstreams {
+		delete(a.saved, name)
 	}
-	for _, name := range a.ledger.byHand {
-		if a.admission.Trip(name) == nil { // else it is no longer configured
+	a.opened = slices.DeleteFunc(a.opened, func(name string) bool {
+		known := a.admission.Trip(name) == nil
+		if known {
 			a.log.Warn("an operator has opened this breaker, and it stays open until one closes it", "upstream", name)
 		}
-	}
+		return known
+	})
 }
 
 // Addr is where the data plane listens, as host:port.

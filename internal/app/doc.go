@@ -29,7 +29,9 @@
 //	anything else             -> quota starts as if it had just been used up
 //
 // The built-in simulator always starts fresh, for its own windows do. Which breakers
-// are open by hand is written as it is done, and believed however the run ended.
+// are open by hand is written as it is done, and believed however the run ended. What
+// the file has of upstreams that are not configured waits for a reload that brings
+// them, and is dropped at the end of the process, or once the clock has been moved.
 //
 // # Invariants
 //

@@ -83,6 +83,7 @@ func padded(old, next []*provider) []*provider {
 // apply hands the plan to every part, from the bottom up: names that a part above
 // learns are known below.
 func (a *App) apply(p *plan, started *stack) error {
+	a.doubt(p)
 	options, err := p.admission(a.startOf)
 	if err != nil {
 		return err
@@ -98,8 +99,14 @@ func (a *App) apply(p *plan, started *stack) error {
 	for _, step := range []func() error{
 		func() error { return a.name(p.classes(), p.slots.upstreams) },
 		func() error { return a.dispatcher.Reconfigure(p.dispatch(), dispatchable(providers)) },
-		func() error { return a.admission.Reconfigure(options) },
-		func() error { a.options, a.providers = options, providers; return nil },
+		func() error {
+			unfit, err := a.admission.Reconfigure(options, a.saved)
+			if err == nil {
+				a.options, a.providers = options, providers
+				a.settle(unfit, p)
+			}
+			return err
+		},
 		func() error { return a.runner.Reconfigure(p.runner()) },
 		func() error {
 			o := p.gateway(a.mounts(p, mounts(set)))

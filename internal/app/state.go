@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +66,7 @@ type ledger struct {
 
 	mu     sync.Mutex
 	byHand []string // as the file has it
+	taken  state    // as it was read, but for what upstreams have left
 	ended  bool     // the state of a clean stop is written
 }
 
@@ -101,9 +101,10 @@ func (l *ledger) take() (saved map[string]gate.Saved, fresh bool, err error) {
 	if err == nil {
 		err = s.sane(l.machine())
 	}
-	if s.Version == stateVersion {
+	if l.taken = s; s.Version == stateVersion {
 		l.byHand = s.ByHand
 	}
+	l.taken.Upstreams = nil
 	if used := l.write(state{ByHand: l.byHand}); used != nil {
 		return nil, false, fmt.Errorf("mark the state as used: %w", used)
 	}
@@ -149,7 +150,7 @@ func (l *ledger) save(now func() map[string]gate.Saved) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	upstreams := now()
-	l.ended, l.byHand = true, openByHand(upstreams)
+	l.ended, l.byHand = true, l.openByHand(upstreams)
 	return l.write(state{Clean: true, ByHand: l.byHand, Upstreams: upstreams})
 }
 
@@ -159,7 +160,7 @@ func (l *ledger) note(now func() map[string]gate.Saved) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := state{Clean: l.ended, Upstreams: now()} // with the lock held, so that the last to write knows most
-	if s.ByHand = openByHand(s.Upstreams); slices.Equal(s.ByHand, l.byHand) {
+	if s.ByHand = l.openByHand(s.Upstreams); slices.Equal(s.ByHand, l.byHand) {
 		return nil
 	}
 	if l.lock == nil {
@@ -175,13 +176,20 @@ func (l *ledger) note(now func() map[string]gate.Saved) error {
 	return err
 }
 
-// openByHand are the upstreams whose breakers an operator has opened, by name.
-func openByHand(upstreams map[string]gate.Saved) (names []string) {
-	for _, name := range slices.Sorted(maps.Keys(upstreams)) {
-		if upstreams[name].Breaker.ByHand {
+// openByHand are the upstreams whose breakers an operator has opened, by name; of those
+// that are not configured, as the last run knew.
+func (l *ledger) openByHand(upstreams map[string]gate.Saved) (names []string) {
+	for name, u := range upstreams {
+		if u.Breaker.ByHand {
 			names = append(names, name)
 		}
 	}
+	for _, name := range l.taken.ByHand {
+		if _, known := upstreams[name]; !known {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
 	return names
 }
 

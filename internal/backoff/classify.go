@@ -32,7 +32,7 @@ func Read(now time.Time, status int, h http.Header, body []byte) *llm.Error {
 		Message:    Redact(cut(d.message, maxMessage)),
 		Code:       Redact(cut(d.code, 128)),
 		Type:       Redact(cut(firstOf(d.typ, d.status), 128)),
-		RetryAfter: hintOf(now, h, body, d).RetryAfter,
+		RetryAfter: hintOf(now, h, body),
 		Header:     h,
 		Body:       redactBytes(body),
 	}

@@ -11,7 +11,7 @@
 // the start of a message, so that a client's own text echoed in an error
 // cannot take an upstream out of service.
 //
-// [ReadHint] finds the wait the provider asks for, in this order:
+// The hint is the wait the provider asks for, the first that is there of
 //
 //	retry-after-ms, Retry-After, x-amz-retry-after
 //	retryDelay or retry_after in the body, "try again in 84ms" in its text
@@ -30,8 +30,7 @@
 //	X-RateLimit-{Limit,Remaining,Reset}
 //
 // The same OpenAI names mean a minute at OpenAI and a day at Groq for requests,
-// so Window is 0 there; [Limit.ImpliedWindow] works it out where the numbers
-// allow it. Pools apart from the common one (anthropic-priority-*, -fast-*) are
+// so Window is 0 there. Pools apart from the common one (anthropic-priority-*, -fast-*) are
 // not read. A remaining amount may only lower what is believed to be left:
 // others share the quota.
 //

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/millrace/millrace/internal/llm"
 )
 
 // What is looked at, in bytes.
@@ -15,56 +13,18 @@ const (
 	maxHeader = 4 << 10
 )
 
-// Advice is what a provider says about retrying at all.
-type Advice uint8
-
-// The advice. Unsaid is the zero value.
-const (
-	Unsaid     Advice = iota // it says nothing
-	RetryYes                 // x-should-retry: true
-	RetryNever               // x-should-retry: false
-)
-
-// Hint is what a failed answer says about the next try.
-type Hint struct {
-	RetryAfter time.Duration // wait at least this long, 0..MaxHint; 0 if it names no wait
-	Advice     Advice
-	Terminal   bool // no wait helps: a spent quota, or a request that can never fit
-}
-
-// ReadHint reads the hint of a failed answer. Header and body may be nil.
-func ReadHint(now time.Time, h http.Header, body []byte) Hint {
-	body = body[:min(len(body), maxBody)]
-	return hintOf(now, h, body, decode(h, body))
-}
-
-func hintOf(now time.Time, h http.Header, body []byte, d detail) Hint {
-	kind := d.kind()
-	hint := Hint{
-		Advice:   adviceOf(h),
-		Terminal: kind == llm.KindExhausted || kind == llm.KindTooLarge,
-	}
+// hintOf is how long a failed answer asks to wait, 0..MaxHint; 0 if it names no wait.
+func hintOf(now time.Time, h http.Header, body []byte) time.Duration {
 	for _, read := range [...]func() (time.Duration, bool){
 		func() (time.Duration, bool) { return headerWait(now, h) },
 		func() (time.Duration, bool) { return bodyWait(now, body) },
 		func() (time.Duration, bool) { return limitWait(now, h) },
 	} {
 		if wait, ok := read(); ok {
-			hint.RetryAfter = clamp(wait, MaxHint)
-			break
+			return clamp(wait, MaxHint)
 		}
 	}
-	return hint
-}
-
-func adviceOf(h http.Header) Advice {
-	switch strings.ToLower(strings.TrimSpace(first(h, "X-Should-Retry"))) {
-	case "true", "1":
-		return RetryYes
-	case "false", "0":
-		return RetryNever
-	}
-	return Unsaid
+	return 0
 }
 
 // headerWait reads the headers made for it; milliseconds win, being the finer.

@@ -18,7 +18,7 @@ func header(pairs ...string) http.Header {
 	return h
 }
 
-func TestI1ReadHint(t *testing.T) {
+func TestI1Hint(t *testing.T) {
 	in := func(d time.Duration) time.Time { return now.Add(d) }
 	for _, c := range []struct {
 		name   string
@@ -63,37 +63,16 @@ func TestI1ReadHint(t *testing.T) {
 		{"infinity", header("Retry-After", "inf"), "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := ReadHint(now, c.header, []byte(c.body)).RetryAfter; got != c.want {
+			if got := hintOf(now, c.header, []byte(c.body)); got != c.want {
 				t.Errorf("RetryAfter = %v, want %v", got, c.want)
 			}
 		})
 	}
 }
 
-func TestReadHintAdvice(t *testing.T) {
-	for v, want := range map[string]Advice{"true": RetryYes, "False": RetryNever, "": Unsaid, "maybe": Unsaid} {
-		if got := ReadHint(now, header("X-Should-Retry", v), nil).Advice; got != want {
-			t.Errorf("x-should-retry: %q gives %v, want %v", v, got, want)
-		}
-	}
-}
-
-func TestReadHintTerminal(t *testing.T) {
-	for body, want := range map[string]bool{
-		`{"error":{"code":"insufficient_quota"}}`:                                                 true,
-		`{"error":{"code":"rate_limit_exceeded","message":"TPM: Limit 30000, Requested 34307."}}`: true,
-		`{"error":{"code":"rate_limit_exceeded","message":"TPM: Limit 30000, Requested 4."}}`:     false,
-		``: false,
-	} {
-		if got := ReadHint(now, nil, []byte(body)).Terminal; got != want {
-			t.Errorf("Terminal = %v for %s", got, body)
-		}
-	}
-}
-
 // A zero clock must not turn a hint into nonsense.
-func TestReadHintWithZeroTime(t *testing.T) {
-	if got := ReadHint(time.Time{}, header("Retry-After", "1763812800"), nil).RetryAfter; got != MaxHint {
+func TestHintWithZeroTime(t *testing.T) {
+	if got := hintOf(time.Time{}, header("Retry-After", "1763812800"), nil); got != MaxHint {
 		t.Errorf("RetryAfter = %v, want %v", got, MaxHint)
 	}
 }

@@ -54,18 +54,6 @@ type Limit struct {
 	Name      string        // the provider's own name for it, such as project-tokens; may be empty
 }
 
-// ImpliedWindow is the span of a limit that fills up evenly and is whole again
-// after Reset: what is used divided by the rate that the reset implies. It is 0
-// where the numbers do not say. It tells requests per day from requests per
-// minute, which the header names do not.
-func (l Limit) ImpliedWindow() time.Duration {
-	used := l.Limit - l.Remaining
-	if l.Limit <= 0 || l.Remaining < 0 || used <= 0 || l.Reset <= 0 {
-		return 0
-	}
-	return clamp(seconds(l.Reset.Seconds()*float64(l.Limit)/float64(used)), MaxReset)
-}
-
 // family names the three headers of one limit.
 type family struct {
 	limit, remaining, reset string // canonical names

@@ -109,25 +109,6 @@ func TestReadLimitsOfDrafts(t *testing.T) {
 	})
 }
 
-func TestImpliedWindowTellsDaysFromMinutes(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		l    Limit
-		want time.Duration
-	}{
-		{"Groq: a day", Limit{Limit: 14400, Remaining: 14370, Reset: 3 * time.Minute}, 24 * time.Hour},
-		{"OpenAI: a minute", Limit{Limit: 60, Remaining: 59, Reset: time.Second}, time.Minute},
-		{"full", Limit{Limit: 60, Remaining: 60, Reset: time.Second}, 0},
-		{"no reset", Limit{Limit: 60, Remaining: 59, Reset: -1}, 0},
-		{"no limit", Limit{Limit: -1, Remaining: 59, Reset: time.Second}, 0},
-		{"no remaining", Limit{Limit: 60, Remaining: -1, Reset: time.Second}, 0},
-	} {
-		if got := c.l.ImpliedWindow(); got != c.want {
-			t.Errorf("%s: %v, want %v", c.name, got, c.want)
-		}
-	}
-}
-
 // plainHeader is what an answer without limits looks like.
 var plainHeader = header("Content-Type", "application/json", "Date", "Sun, 22 Nov 2026 12:00:00 GMT", "Server", "x",
 	"Content-Length", "812", "X-Request-Id", "r", "Cache-Control", "no-store", "Vary", "Origin", "Via", "1.1 a",

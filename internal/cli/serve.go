@@ -140,8 +140,10 @@ func banner(w io.Writer, c *config.Config, a *app.App) {
 	for i := range c.Endpoints {
 		fmt.Fprintf(&b, "  POST %s%s\n", root, c.Endpoints[i].Path)
 	}
+	desk := "http://" + browsable(a.AdminAddr())
+	fmt.Fprintf(&b, "  console: %s/ui/\n", desk)
 	if !c.AllLoopback() {
-		fmt.Fprintf(&b, "  operators: http://%s/metrics\n", a.AdminAddr())
+		fmt.Fprintf(&b, "  operators: %s/metrics\n", desk)
 	}
 	b.WriteByte('\n')
 	_, _ = io.WriteString(w, b.String())

@@ -231,6 +231,9 @@ func (l *loader) checkAccount(path string, u *Upstream) {
 	}
 }
 
+// dated is the one query that an address may have: no secret, and Azure needs it.
+var dated = regexp.MustCompile(`^(api-version=[\w.-]+)?$`)
+
 func (l *loader) checkURL(path, text string) {
 	const mend = "write it as https://host/v1"
 	switch u, err := url.Parse(text); {
@@ -238,8 +241,8 @@ func (l *loader) checkURL(path, text string) {
 		l.wrong(path, mend, "is not an http or https address")
 	case u.User != nil:
 		l.wrong(path, "move the credential to api_key", "holds a credential, which would end in logs")
-	case u.RawQuery != "" || u.Fragment != "":
-		l.wrong(path, mend, "holds a query or a fragment")
+	case !dated.MatchString(u.RawQuery) || u.Fragment != "":
+		l.wrong(path, mend, "holds a fragment, or a query that is not api-version alone: what is secret would end in logs")
 	}
 }
 

@@ -168,7 +168,7 @@ type Limits struct {
 	MaxBody          Bytes         `key:"max_body" doc:"of a request"`
 	Bodies           Bytes         `key:"bodies" doc:"of all requests that are sent, wait or run, together; where clients of several tenants have keys, one may take half of it"`
 	Queue            int           `key:"queue" doc:"requests waiting; where clients of several tenants have keys, one may take half of it"`
-	QueuePerUser     int           `key:"queue_per_user" doc:"of them, of one user in one class"`
+	QueuePerUser     int           `key:"queue_per_user" doc:"of them, of one user in one class; tasks are apart"`
 	Hold             time.Duration `key:"hold" doc:"longest wait"`
 	Drain            time.Duration `key:"drain" doc:"to finish what was accepted after SIGTERM"`
 	Connections      int           `key:"connections" doc:"open connections of clients"`

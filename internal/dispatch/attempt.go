@@ -14,11 +14,8 @@ import (
 	"github.com/millrace/millrace/internal/llm"
 )
 
-// Causes with which the context of an attempt is canceled.
-var (
-	errSlowStart = errors.New("no answer within the class's limit for the first byte")
-	errEnded     = errors.New("the attempt ended")
-)
+// errEnded is with what the context of an attempt that is over is canceled.
+var errEnded = errors.New("the attempt ended")
 
 // writeError is a failure on the client's side of the relay.
 type writeError struct{ err error }
@@ -83,34 +80,17 @@ func (a *attempt) open() {
 		r.d.count(a.start) // what never ran must not pay for the retries of others
 	}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
-	limits := a.table.Limits[r.req.Ask.Flow.Class]
 	if r.meta.Attempts == 1 {
-		r.limit(a.start, limits)
+		r.limit(a.start, a.table.Limits[r.req.Ask.Flow.Class])
 	}
-	a.arm(limits.FirstByte)
+	a.arm()
 	r.turn(true)
 }
 
-// arm sets the one timer of the attempt: to the limit for the first byte, or to
-// the limit of the whole request where that comes first.
-func (a *attempt) arm(firstByte time.Duration) {
-	end := a.run.endAt
-	switch left := end.Sub(a.start); {
-	case firstByte > 0 && (end.IsZero() || firstByte < left):
-		a.watch = time.AfterFunc(firstByte, func() { a.cancel(errSlowStart) })
-	case !end.IsZero():
-		a.watch = time.AfterFunc(left, a.expire)
-	}
-}
-
-// rearm lets the limit of the whole request alone stand, once the answer has begun.
-func (a *attempt) rearm() {
-	if a.watch == nil {
-		return
-	}
-	a.watch.Stop()
+// arm sets the one timer of the attempt, to the limit of the whole request.
+func (a *attempt) arm() {
 	if end := a.run.endAt; !end.IsZero() {
-		a.watch = time.AfterFunc(time.Until(end), a.expire)
+		a.watch = time.AfterFunc(end.Sub(a.start), a.expire)
 	}
 }
 
@@ -131,7 +111,6 @@ func (a *attempt) exchange() error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	a.rearm()
 	r.pulse.stop()
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
@@ -170,7 +149,6 @@ func (a *attempt) judge(v *verdict) {
 		return
 	}
 	r := a.run
-	var failed *llm.Error
 	switch cause := context.Cause(a.ctx); {
 	case errors.As(a.err, new(*writeError)):
 		a.kind, v.outcome, v.err = llm.KindCanceled, flow.OutcomeDisconnected, flow.ErrCanceled
@@ -184,12 +162,10 @@ func (a *attempt) judge(v *verdict) {
 			a.kind = llm.KindTimeout
 		}
 		return
-	case errors.Is(cause, errSlowStart):
-		failed = &llm.Error{Kind: llm.KindTimeout, Message: errSlowStart.Error(), Err: a.err}
-	default:
-		if failed = failureOf(a.err); failed == nil {
-			failed = &llm.Error{Kind: llm.KindTransient, Message: "the provider failed", Err: a.err}
-		}
+	}
+	failed := failureOf(a.err)
+	if failed == nil {
+		failed = &llm.Error{Kind: llm.KindTransient, Message: "the provider failed", Err: a.err}
 	}
 	a.kind, v.outcome, v.err = failed.Kind, outcomeOf(failed.Kind), failed
 	a.again = r.mayRetry(a.kind, time.Now())

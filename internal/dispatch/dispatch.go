@@ -54,9 +54,8 @@ type Upstream struct {
 
 // Limits bound the work of a class. Zero fields bound nothing.
 type Limits struct {
-	FirstByte time.Duration // of one attempt, until its answer's first piece
-	Soft      time.Duration // from the first dispatch to the end, of requests that ask for it
-	Hard      time.Duration // from the first dispatch to the end
+	Soft time.Duration // from the first dispatch to the end, of requests that ask for it
+	Hard time.Duration // from the first dispatch to the end
 }
 
 // Provider makes one attempt at one upstream. A failed attempt is an
@@ -143,7 +142,7 @@ func (o *Options) validate(providers []Provider) error {
 		}
 	}
 	for class, l := range o.Limits {
-		if l.FirstByte < 0 || l.Soft < 0 || l.Hard < 0 {
+		if l.Soft < 0 || l.Hard < 0 {
 			faults = append(faults, fmt.Errorf("dispatch: limits of class %q are negative: use 0 for none", class))
 		}
 	}

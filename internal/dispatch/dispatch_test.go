@@ -148,7 +148,7 @@ func TestNoteThatCannotBeWrittenEndsTheRequest(t *testing.T) {
 // the Reply, which objects.
 func TestI6NothingOutlivesDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, Options{Limits: map[flow.Class]Limits{flow.Chat: {FirstByte: time.Minute, Hard: time.Minute}}})
+		h := build(t, Options{Limits: map[flow.Class]Limits{flow.Chat: {Hard: time.Minute}}})
 		for _, fail := range []bool{false, true} {
 			h.second.make = func(int) *exchange {
 				return &exchange{pieces: 1, atPiece: func(context.Context, int) error { return failIf(fail) }}
@@ -362,20 +362,6 @@ func TestHardLimitEndsTheWaitForAnotherAttempt(t *testing.T) {
 		}
 		if s := h.admission.Snapshot(); s.Waiting != 0 || s.Outstanding != 1 {
 			t.Errorf("waiting %d, outstanding %d", s.Waiting, s.Outstanding)
-		}
-	})
-}
-
-// The limit for the first byte ends with the first byte.
-func TestSlowStartLimitIgnoresSlowAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := build(t, Options{Limits: map[flow.Class]Limits{flow.Chat: {FirstByte: 5 * time.Second}}})
-		h.second.make = func(int) *exchange {
-			return &exchange{pieces: 5, atPiece: func(context.Context, int) error { <-time.After(4 * time.Second); return nil }}
-		}
-		c := &client{t: t}
-		if got := h.Do(t.Context(), request(straight, true), c); got != flow.OutcomeServed || c.writes != 5 {
-			t.Errorf("outcome %v after %d pieces: %v", got, c.writes, c.err)
 		}
 	})
 }

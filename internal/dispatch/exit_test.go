@@ -79,7 +79,6 @@ var exits = []exit{
 		before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindTransient,
 	},
 	{name: "bare error", provider: func(context.Context) error { return errPipe }, before: flow.OutcomeFailed, begun: flow.OutcomeFailed, kind: llm.KindTransient},
-	{name: "slow start", limits: Limits{FirstByte: 5 * time.Second}, before: flow.OutcomeFailed, kind: llm.KindTimeout},
 	{name: "hard limit", limits: Limits{Hard: 20 * time.Second}, before: flow.OutcomeDeadline, begun: flow.OutcomeDeadline},
 	{
 		name: "client leaves", outside: func(s *scene) { s.cancel(context.Canceled) },

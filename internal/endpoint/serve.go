@@ -50,7 +50,7 @@ func (s *Set) accept(h http.Header, c Caller, p *plan, body []byte) (*request, f
 	}
 	key := flow.Key{Class: s.class(h, p.Class), Tenant: c.Tenant, User: c.User}
 	if req.session != "" {
-		key.User = field.Clean(req.session)
+		key.User = field.Name(req.session)
 	}
 	if len(c.Classes) > 0 && !slices.Contains(c.Classes, key.Class) {
 		return nil, key, forbidden("This key may not be used for class '" + string(key.Class) + "'.")

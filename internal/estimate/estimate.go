@@ -129,18 +129,6 @@ func (e *Estimator) Learn(key Key, size llm.Size, usage llm.Usage, took time.Dur
 	}
 }
 
-// Tokens converts bytes of generated text to tokens, for answers whose provider
-// reports no usage.
-func (e *Estimator) Tokens(key Key, bytes int64) int64 {
-	key = key.bounded()
-	p := e.promptOf(e.keys.get(key), e.classes[key.Class], key.Kind)
-	ratio := 1 / key.Kind.bytesPerToken()
-	if p != nil {
-		ratio = p.ratio()
-	}
-	return count(float64(min(max(bytes, 0), maxTokens)) * ratio)
-}
-
 // Keys is how many keys have figures of their own.
 func (e *Estimator) Keys() int { return e.keys.len() }
 

@@ -175,22 +175,6 @@ func TestZeroUsageTeachesNothing(t *testing.T) {
 	}
 }
 
-func TestTokens(t *testing.T) {
-	e := New(Options{})
-	if got := e.Tokens(chat, 330); got != 100 {
-		t.Errorf("prior: %d tokens of 330 bytes, want 100", got)
-	}
-	for range 20 {
-		e.Learn(chat, llm.Size{TextBytes: 5000}, llm.Usage{Input: 1000, Output: 1}, time.Second)
-	}
-	if got := e.Tokens(chat, 330); got != 66 {
-		t.Errorf("learned: %d tokens of 330 bytes, want 66", got)
-	}
-	if got := e.Tokens(chat, math.MinInt64); got != 0 {
-		t.Errorf("negative: %d", got)
-	}
-}
-
 // numbers are the ones that break arithmetic.
 var numbers = []int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, 2, 1000, 1 << 40, 1<<40 + 1, 1 << 62, math.MaxInt64}
 
@@ -301,7 +285,6 @@ func TestI6NoAllocations(t *testing.T) {
 	got := testing.AllocsPerRun(1000, func() {
 		e.Learn(chat, size, llm.Usage{Input: 1000, Output: 100}, time.Second)
 		_ = e.Predict(chat, size)
-		_ = e.Tokens(chat, 100)
 	})
 	if got != 0 {
 		t.Errorf("%v allocations, want 0", got)

@@ -20,6 +20,7 @@ type Record struct {
 
 	Outcome flow.Outcome  // how it ended; never OutcomeNone
 	Kind    llm.ErrorKind // the last failure; KindNone when there was none
+	Stray   Stray         // what of it was unknown, so that it came to no route and is no demand
 	Cause   string        // why it was refused or evicted, in a few fixed words; else empty
 	Detail  string        // the same in numbers, for people; never the client's words; mostly empty
 	First   flow.Reason   // what it waited for when it entered the queue; ReasonNone if it never waited
@@ -54,6 +55,32 @@ type Record struct {
 // EtaHeld reports whether the wait stayed within the promised 90th percentile.
 // It is meaningful only for a Quoted record that was dispatched.
 func (r *Record) EtaHeld() bool { return r.Queued <= r.EtaP90 }
+
+// Stray is what of a request was unknown, so that it came to no route. StrayNone is
+// the zero value: it came to one, or was turned away before anybody looked.
+type Stray uint8
+
+// The strays.
+const (
+	StrayNone    Stray = iota
+	StrayPath          // nothing is served there, or not by this method
+	StrayKey           // it has none, or one that may not ask for this
+	StrayModel         // no route has its name, or none that the key may use
+	StrayRequest       // it could not be read, so that nobody knows what it asks for
+)
+
+var strayNames = [...]string{"none", "path", "key", "model", "request"}
+
+// String returns the stray as it appears in metrics.
+func (s Stray) String() string {
+	if int(s) < len(strayNames) {
+		return strayNames[s]
+	}
+	return "unknown"
+}
+
+// Strays lists every stray but StrayNone.
+func Strays() []Stray { return []Stray{StrayPath, StrayKey, StrayModel, StrayRequest} }
 
 // Attempt is the story of one try at one upstream.
 type Attempt struct {

@@ -17,6 +17,8 @@
 //   - I2: every number read is a whole one within its range; sizes are never
 //     negative and never overflow.
 //   - I3: a read allocates no more for a long body than for a short one.
+//   - I4: two names of users that differ anywhere stay two, however long they are, and
+//     one name is one wherever it was written.
 //
 // # Concurrency
 //

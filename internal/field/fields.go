@@ -2,6 +2,7 @@ package field
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -22,7 +23,7 @@ type Fields struct {
 	Model     string   // never empty; at most MaxName bytes as written
 	Stream    bool     // the answer is wanted as a stream
 	WantUsage bool     // a stream shall end with its usage
-	User      string   // safety_identifier, else user; at most MaxName bytes, as the client wrote it
+	User      string   // safety_identifier, else user; as Name tells it
 	Size      llm.Size // as far as the body tells; all zero or more
 	Sample    []byte   // at most 1 KiB of the longest text, from its middle; within the body
 }
@@ -189,7 +190,7 @@ func (r *reader) model(s *scanner) error {
 func (r *reader) user(s *scanner) error {
 	t, ok, err := s.optionalText("user")
 	if ok && !r.safety {
-		r.f.User = bounded(t)
+		r.f.User = nameOf(t)
 	}
 	return err
 }
@@ -197,17 +198,18 @@ func (r *reader) user(s *scanner) error {
 func (r *reader) safetyIdentifier(s *scanner) error {
 	t, ok, err := s.optionalText("safety_identifier")
 	if ok && len(t.raw) > 0 {
-		r.f.User, r.safety = bounded(t), true
+		r.f.User, r.safety = nameOf(t), true
 	}
 	return err
 }
 
-// bounded is a text that names somebody, no longer than names may be.
-func bounded(t text) string {
-	if len(t.raw) > MaxName {
-		t.raw, t.escaped = t.raw[:MaxName], false
+// nameOf is Name of a text. One that is too long however it is escaped is not copied.
+func nameOf(t text) string {
+	const escape = len(`\u0000`)
+	if len(t.raw) <= escape*MaxName && (t.escaped || len(t.raw) <= MaxName) {
+		return Name(t.String())
 	}
-	return t.String()
+	return marked(Clean(string(t.raw[:MaxName])), sha256.Sum256(t.raw))
 }
 
 func (r *reader) streamOptions(s *scanner) error {

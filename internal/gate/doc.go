@@ -50,8 +50,8 @@
 //   - I5 Class rate: no span of the rate's length holds more starts than it allows.
 //   - I6 Progress: while a request waits that time alone can help, Wake is set; at
 //     that time something is dispatched or evicted, or Wake moves on.
-//   - I7 Bounds: no newcomer is let in while MaxQueue wait in all or MaxTenant of its
-//     tenant, beside tasks, or MaxFlow in its flow; a task always is. Who comes back after
+//   - I7 Bounds: no newcomer is let in while MaxQueue wait in all, MaxTenant of its
+//     tenant or MaxFlow in its flow, beside tasks; a task always is. Who comes back after
 //     a failed attempt keeps its place.
 //   - I8 Honest: the quoted p90 holds for 87 to 93 of 100 requests that waited.
 //   - I9 Tenants: no span of a tenant's rates holds more than they allow, and no more

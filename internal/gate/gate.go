@@ -18,10 +18,11 @@ type Gate struct {
 	options   Options
 	upstreams []upstream
 	routes    []Route
-	lines     []int          // requests waiting, by route
-	crowds    map[string]int // likewise, by tenant, beside tasks
-	pools     []*pool        // each upstream is in one
-	homes     []*pool        // by route
+	lines     []int            // requests waiting, by route
+	crowds    map[string]int   // likewise, by tenant, beside tasks
+	own       map[flow.Key]int // tasks waiting, by flow
+	pools     []*pool          // each upstream is in one
+	homes     []*pool          // by route
 	classes   map[flow.Class]*class
 	limited   []*class              // those with a rate, and those that were paused
 	gone      map[flow.Class]*class // that the last configuration took away
@@ -154,6 +155,7 @@ func New(now time.Time, o Options) (*Gate, error) {
 		places:   make(map[string]*entry),
 		rows:     make(map[flow.Key]int),
 		crowds:   make(map[string]int),
+		own:      make(map[flow.Key]int),
 	}
 	if err := g.configure(now, o); err != nil {
 		return nil, err
@@ -277,7 +279,7 @@ func (g *Gate) admit(now time.Time, e *entry) *Refusal {
 		return nil // it was accepted, and who accepted it has a bound of his own
 	}
 	waiting, mine := g.waiting(e.ask.Flow)
-	if waiting -= g.taskLine.waiting; waiting >= g.options.MaxQueue {
+	if waiting >= g.options.MaxQueue {
 		return &Refusal{Err: flow.ErrQueueFull, RetryAfter: 5 * time.Second, Detail: fmt.Sprintf("%d requests wait", waiting)}
 	}
 	if mine >= g.options.MaxFlow {
@@ -303,13 +305,14 @@ func (g *Gate) held(now time.Time, e *entry, hold time.Time) time.Time {
 	return hold
 }
 
-// waiting is how many requests wait in all, and of one flow.
+// waiting is how many requests wait in all, and of one flow, beside tasks: whoever
+// accepted those has a bound of his own.
 func (g *Gate) waiting(of flow.Key) (all, mine int) {
 	for _, p := range g.pools {
 		_, n := p.queue.Waiting(of)
 		all, mine = all+p.queue.Len(), mine+n
 	}
-	return all, mine
+	return all - g.taskLine.waiting, mine - g.own[of]
 }
 
 // measure notes the upstreams whose whole quota the request exceeds, and refuses it

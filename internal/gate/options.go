@@ -55,7 +55,7 @@ type Options struct {
 	Tasks     int              // requests with Ask.Task that run at a time; 0 means unlimited
 	MaxQueue  int              // requests waiting in all, beside tasks; 0 means DefaultMaxQueue
 	MaxTenant int              // requests waiting per tenant, beside tasks; 0 means MaxQueue
-	MaxFlow   int              // requests waiting per flow, which bounds no task; 0 means DefaultMaxFlow
+	MaxFlow   int              // requests waiting per flow, beside tasks, which it does not bound; 0 means DefaultMaxFlow
 	Hold      time.Duration    // longest wait of a request that names none and is no task; 0 means DefaultHold
 	Attempts  int              // attempts per request, throttled ones included; 0 means DefaultAttempts
 	Estimate  estimate.Options // how sizes are predicted

@@ -99,6 +99,9 @@ func (g *Gate) count(e *entry, by int) {
 	g.lines[e.ask.Route] += by
 	if tenant := e.ask.Flow.Tenant; e.ask.Task {
 		g.taskLine.waiting += by
+		if g.own[e.ask.Flow] += by; g.own[e.ask.Flow] == 0 {
+			delete(g.own, e.ask.Flow)
+		}
 	} else if g.crowds[tenant] += by; g.crowds[tenant] == 0 {
 		delete(g.crowds, tenant)
 	}

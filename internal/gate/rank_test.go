@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -68,7 +69,26 @@ func TestI7AcceptedTasksAreLetIn(t *testing.T) {
 		}
 		w.now = w.now.Add(time.Minute)
 	}
-	if done != tasks+1 {
-		t.Errorf("%d of %d ran", done, tasks+1)
+	if done != tasks+1 || len(w.gate.own) > 0 {
+		t.Errorf("%d of %d ran, and tasks of %d users are still counted", done, tasks+1, len(w.gate.own))
+	}
+}
+
+// TestI7OwnTasksLeaveRoomToAsk: a user whose tasks wait may ask as much as anybody, and
+// no more.
+func TestI7OwnTasksLeaveRoomToAsk(t *testing.T) {
+	o := single(1)
+	o.Tasks, o.MaxFlow = 1, 3
+	w := newWorld(t, o)
+	ann := user(flow.Chat, 1)
+	for range 20 {
+		w.arrive(Ask{Flow: ann, Task: true})
+	}
+	for i := range o.MaxFlow + 1 {
+		_, got := w.arrive(Ask{Flow: ann})
+		full := len(got) > 0 && got[0].Refusal != nil && errors.Is(got[0].Refusal, flow.ErrFlowFull)
+		if len(got) > 0 != full || full != (i >= o.MaxFlow) {
+			t.Errorf("request %d beside 20 tasks: %v", i, got)
+		}
 	}
 }

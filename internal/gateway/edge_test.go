@@ -43,21 +43,22 @@ func TestTurnedAwayRequestsAreRecorded(t *testing.T) {
 			Outcome flow.Outcome
 			Status  int
 			Cause   string
+			Stray   event.Stray
 		}
 		want := []told{
-			{flow.OutcomeRefused, 400, "invalid"},
-			{flow.OutcomeRefused, 400, "invalid"},
-			{flow.OutcomeRefused, 404, "model_not_found"},
-			{flow.OutcomeRefused, 413, "request_too_large"},
-			{flow.OutcomeRefused, 415, "unsupported_encoding"},
-			{flow.OutcomeCanceled, 400, "client_left"},
-			{flow.OutcomeRefused, 404, "unknown_url"},
-			{flow.OutcomeRefused, 405, "method_not_allowed"},
-			{flow.OutcomeRefused, 503, "draining"},
+			{flow.OutcomeRefused, 400, "invalid", event.StrayRequest},
+			{flow.OutcomeRefused, 400, "invalid", event.StrayRequest},
+			{flow.OutcomeRefused, 404, "model_not_found", event.StrayModel},
+			{flow.OutcomeRefused, 413, "request_too_large", event.StrayRequest},
+			{flow.OutcomeRefused, 415, "unsupported_encoding", event.StrayRequest},
+			{flow.OutcomeCanceled, 400, "client_left", event.StrayNone},
+			{flow.OutcomeRefused, 404, "unknown_url", event.StrayPath},
+			{flow.OutcomeRefused, 405, "method_not_allowed", event.StrayPath},
+			{flow.OutcomeRefused, 503, "draining", event.StrayNone},
 		}
 		var got []told
 		for _, r := range w.records.records {
-			got = append(got, told{r.Outcome, r.Status, r.Cause})
+			got = append(got, told{r.Outcome, r.Status, r.Cause, r.Stray})
 			if r.ID == "" || r.Arrived.IsZero() || r.Model != "" || r.Key != (flow.Key{}) {
 				t.Errorf("record %+v", r)
 			}
@@ -100,7 +101,7 @@ func TestWrongKeyIsRecorded(t *testing.T) {
 	keys := func(o *Options) { o.Keys = []Key{{SHA256: [32]byte{1}, Tenant: "acme"}} }
 	in(t, 4, echo, func(t *testing.T, w *world, client *http.Client) {
 		readAll(t, post(t, client, "/v1/chat/completions", chatBody, header("Authorization", "Bearer sk-secret")))
-		want := []event.Record{{Outcome: flow.OutcomeRefused, Status: 401, Cause: "invalid_api_key"}}
+		want := []event.Record{{Outcome: flow.OutcomeRefused, Status: 401, Cause: "invalid_api_key", Stray: event.StrayKey}}
 		varying := cmpopts.IgnoreFields(event.Record{}, "ID", "Arrived", "Total")
 		if diff := cmp.Diff(want, w.records.records, varying); diff != "" {
 			t.Errorf("records (-want +got):\n%s", diff)

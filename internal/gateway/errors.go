@@ -57,8 +57,9 @@ const (
 	typeServer   = "server_error"
 	typeRequests = "requests"
 
-	codeRateLimit  = "rate_limit_exceeded"
-	codeOverloaded = "server_is_overloaded"
+	codeRateLimit    = "rate_limit_exceeded"
+	codeOverloaded   = "server_is_overloaded"
+	codeUnknownModel = "model_not_found"
 )
 
 // faultOf turns whatever ended a request into what its client is told. Nothing
@@ -74,7 +75,10 @@ func faultOf(err error, id string) *fault {
 	case errors.As(err, &wrong):
 		return invalid(wrong.Param, wrong.Message)
 	case errors.Is(err, flow.ErrDraining), errors.Is(err, flow.ErrDrained):
-		return draining()
+		return &fault{
+			status: http.StatusServiceUnavailable, typ: typeServer, code: codeOverloaded, after: 2 * time.Second, close: true,
+			message: "The gateway is restarting. Please try again in a moment.",
+		}
 	case errors.As(err, &refusal):
 		return faultOfRefusal(refusal)
 	case errors.Is(err, flow.ErrRefused), errors.Is(err, flow.ErrEvicted):
@@ -93,13 +97,6 @@ func faultOf(err error, id string) *fault {
 		return faultOfProvider(failed, id)
 	}
 	return internalFault(id)
-}
-
-func draining() *fault {
-	return &fault{
-		status: http.StatusServiceUnavailable, typ: typeServer, code: codeOverloaded, after: 2 * time.Second, close: true,
-		message: "The gateway is restarting. Please try again in a moment.",
-	}
 }
 
 // invalid is a fault of the request.

@@ -98,7 +98,7 @@ func TestI3Faults(t *testing.T) {
 // everyFault is every fault that a client can be told, by what it is about.
 func everyFault() map[string]*fault {
 	all := map[string]*fault{
-		"invalid": invalid("p", "m"), "model": unknownModel("m"), "body": tooLarge(1), "draining": draining(), "internal": internalFault("i"),
+		"invalid": invalid("p", "m"), "model": unknownModel("m"), "body": tooLarge(1), "draining": faultOf(flow.ErrDraining, "i"), "internal": internalFault("i"),
 		"broken off": errBrokenOff, "url": unknownURL(httptest.NewRequest("GET", "/", nil)),
 	}
 	for _, cause := range []error{

@@ -87,7 +87,7 @@ func (x *exchange) contain() {
 	}
 	x.g.deps.Log.Error("panic in a handler", "request", x.id, "path", field.Clean(x.r.URL.Path), "panic", fmt.Sprint(p))
 	x.refuse(internalFault(x.id))
-	x.tell(flow.OutcomeFailed, http.StatusInternalServerError, "panic")
+	x.tell(flow.OutcomeFailed, http.StatusInternalServerError, "panic", event.StrayNone)
 }
 
 // refuse answers with a fault.
@@ -104,18 +104,34 @@ func (x *exchange) refuse(f *fault) {
 func (x *exchange) turnAway(err error) {
 	f := faultOf(err, x.id)
 	x.refuse(f)
-	outcome := flow.OutcomeRefused
+	outcome, stray := flow.OutcomeRefused, strayOf(f)
 	if errors.Is(err, errBrokenOff) {
-		outcome = flow.OutcomeCanceled
+		outcome, stray = flow.OutcomeCanceled, event.StrayNone
 	}
-	x.tell(outcome, f.status, causeOf(err, f))
+	x.tell(outcome, f.status, causeOf(err, f), stray)
+}
+
+// strayOf is what of a request was unknown that is told so before it is anybody's turn.
+// What was turned away for want of room is demand.
+func strayOf(f *fault) event.Stray {
+	switch {
+	case f.status == http.StatusTooManyRequests || f.status >= http.StatusInternalServerError:
+		return event.StrayNone
+	case f.code == codeUnknownModel:
+		return event.StrayModel
+	case f.status == http.StatusUnauthorized || f.status == http.StatusForbidden:
+		return event.StrayKey
+	case f.status == http.StatusNotFound || f.status == http.StatusMethodNotAllowed:
+		return event.StrayPath
+	}
+	return event.StrayRequest
 }
 
 // tell records a request that ended outside of dispatch. Its names stay out of
 // the record: none has been checked.
-func (x *exchange) tell(outcome flow.Outcome, status int, cause string) {
+func (x *exchange) tell(outcome flow.Outcome, status int, cause string, stray event.Stray) {
 	e := &event.Record{
-		ID: x.id, Operation: x.op, Outcome: outcome, Cause: cause, Status: status,
+		ID: x.id, Operation: x.op, Outcome: outcome, Stray: stray, Cause: cause, Status: status,
 		Arrived: x.arrived, Total: time.Since(x.arrived),
 	}
 	if outcome == flow.OutcomeFailed {

@@ -123,25 +123,15 @@ func (t *table) weight(c flow.Class) float64 {
 	return 1
 }
 
-// whole is a user's name as Clean leaves it, told from those that begin alike or
-// differ in what is taken out: who is one user may share answers.
-func whole(name string) string {
-	clean := field.Clean(name)
-	if clean == name {
-		return name
-	}
-	sum := sha256.Sum256([]byte(name))
-	return clean[:min(len(clean), field.MaxName-17)] + "~" + hex.EncodeToString(sum[:8])
-}
-
-// user names whom the request is for; named is what its body says.
+// user names whom the request is for; named is what its body says, a
+// field.Name.
 func (x *exchange) user(named string) string {
 	if v := x.r.Header[hUser]; len(v) > 0 && v[0] != "" {
-		return whole(v[0])
+		return field.Name(v[0])
 	}
 	switch {
 	case named != "":
-		return field.Clean(named)
+		return named
 	case x.who.bearer != [sha256.Size]byte{}:
 		return hex.EncodeToString(x.who.bearer[:8])
 	}

@@ -159,7 +159,7 @@ func forwarded(h http.Header) http.Header {
 
 func unknownModel(model string) *fault {
 	f := invalid("model", "The model '"+field.Clean(model)+"' does not exist or you do not have access to it.")
-	f.status, f.code = http.StatusNotFound, "model_not_found"
+	f.status, f.code = http.StatusNotFound, codeUnknownModel
 	return f
 }
 

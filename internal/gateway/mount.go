@@ -74,12 +74,14 @@ func (g *Gateway) Refuse(w http.ResponseWriter, r *http.Request, d Dialect, id s
 	x.refuse(faultOf(err, id))
 }
 
-// Body reads a request's body whole, within its bounds of size and time. Its
-// error is for Refuse.
+// Body reads a request's body whole, within its bounds of size and time. The room that
+// it takes is given back at the end of the exchange, or as Body returns where w is not
+// the exchange's own writer. Its error is for Refuse.
 func (g *Gateway) Body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	out, ok := w.(*pacer)
 	if !ok {
 		own := newPacer(w, r)
+		defer g.release(&own)
 		out = &own
 	}
 	return g.body(out, r, g.table.Load().options.MaxBody)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -125,4 +126,33 @@ func TestI1BodiesShareOneBound(t *testing.T) {
 			t.Errorf("%d bytes are set aside for nobody", held)
 		}
 	}, func(o *Options) { o.MaxBody, o.Bodies = room/2, room })
+}
+
+// TestI10RoomIsGivenBackWhoeverWrites: a mount may read a body for a writer that is
+// not the gateway's; the room that the body took is free again afterwards.
+func TestI10RoomIsGivenBackWhoeverWrites(t *testing.T) {
+	for name, as := range map[string]func(http.ResponseWriter) http.ResponseWriter{
+		"its own": func(w http.ResponseWriter) http.ResponseWriter { return w },
+		"foreign": func(http.ResponseWriter) http.ResponseWriter { return httptest.NewRecorder() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var g *Gateway
+			during := int64(0)
+			in(t, 4, echo, func(t *testing.T, w *world, client *http.Client) {
+				g = w.gateway
+				readAll(t, post(t, client, "/app", chatBody))
+				synctest.Wait()
+				if held := g.bodies.Load(); held != 0 || (during == 0) != (name == "foreign") {
+					t.Errorf("%d bytes are set aside for nobody, %d were while it was answered", held, during)
+				}
+			}, func(o *Options) {
+				o.Mounts = []Mount{{Pattern: "POST /app", Access: Keyed, Handler: func(w http.ResponseWriter, r *http.Request, _ Caller) {
+					if body, err := g.Body(as(w), r); err != nil || string(body) != chatBody {
+						t.Errorf("%q, %v", body, err)
+					}
+					during = g.bodies.Load()
+				}}}
+			})
+		})
+	}
 }

@@ -51,9 +51,9 @@ type Meter struct {
 	// CacheReadCounts and CacheWriteCounts say whether prompt tokens read from
 	// and written to the provider's cache count as input.
 	CacheReadCounts, CacheWriteCounts bool
-	// ChargesThrottled says that a call refused with 429 counts as one request,
-	// ChargesFailed that any other failed call keeps its whole charge.
-	ChargesThrottled, ChargesFailed bool
+	// ChargesThrottled says that a call refused with 429 counts as one request. Any
+	// other failed call keeps its whole charge, for nobody has confirmed another.
+	ChargesThrottled bool
 }
 
 // DefaultMeter is the meter of an OpenAI-compatible endpoint of which nothing
@@ -63,29 +63,29 @@ const DefaultMeter = "usage"
 var meters = [...]Meter{
 	{
 		Name: "openai", Reserve: ReserveLarger, Settle: SettleNever,
-		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true,
+		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true,
 	},
 	{
 		Name: "azure", Reserve: ReserveSum, Settle: SettleNever,
-		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true,
+		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true,
 	},
 	{
 		Name: "usage", CountedAt: AsProduced,
-		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true,
+		CacheReadCounts: true, CacheWriteCounts: true, ChargesThrottled: true,
 	},
 	{Name: "vllm", CountedAt: AsProduced, CacheReadCounts: true, CacheWriteCounts: true},
-	{Name: "anthropic", CountedAt: AsProduced, CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true},
+	{Name: "anthropic", CountedAt: AsProduced, CacheWriteCounts: true, ChargesThrottled: true},
 	{
 		Name: "bedrock", Reserve: ReserveBound, ModelOutput: 65536, CacheWriteCounts: true,
-		ChargesThrottled: true, ChargesFailed: true,
+		ChargesThrottled: true,
 	},
 	{
 		Name: "mantle", Reserve: ReservePredicted, InputBound: true, ModelOutput: 65536, CountedAt: AsProduced,
-		CacheWriteCounts: true, ChargesThrottled: true, ChargesFailed: true,
+		CacheWriteCounts: true, ChargesThrottled: true,
 	},
 	{
 		Name: "gemini", Reserve: ReserveInput, CacheReadCounts: true, CacheWriteCounts: true,
-		ChargesThrottled: true, ChargesFailed: true,
+		ChargesThrottled: true,
 	},
 }
 
@@ -176,15 +176,6 @@ func (m Meter) Unconfirmed(reserved Amount, countedOutput int64) Amount {
 func (m Meter) Refused() Amount {
 	if m.ChargesThrottled {
 		return Amount{Requests: 1}
-	}
-	return Amount{}
-}
-
-// Failed is what a call costs that failed in any other way before it produced
-// anything.
-func (m Meter) Failed(reserved Amount) Amount {
-	if m.ChargesFailed {
-		return reserved.clamped()
 	}
 	return Amount{}
 }

@@ -92,18 +92,6 @@ func TestMeterUnknown(t *testing.T) {
 	}
 }
 
-func TestMeterFailed(t *testing.T) {
-	openai, _ := MeterFor("openai")
-	vllm, _ := MeterFor("vllm")
-	reserved := Amount{1, 2, 3, 5}
-	if got := openai.Failed(reserved); got != reserved {
-		t.Errorf("openai charges %v for a failed call", got)
-	}
-	if got := vllm.Failed(reserved); got != (Amount{}) {
-		t.Errorf("vllm charges %v for a failed call", got)
-	}
-}
-
 // FuzzMeter: no size or usage makes a charge negative or absurd.
 func FuzzMeter(f *testing.F) {
 	f.Add(int64(500), int64(300), int64(1000), int64(250))
@@ -116,7 +104,7 @@ func FuzzMeter(f *testing.F) {
 			reserved := m.Charge(size)
 			for _, a := range []Amount{
 				reserved, m.Actual(reserved, llm.Usage{Input: in, CacheRead: used, CacheWrite: out, Output: used}, size),
-				m.Unconfirmed(reserved, used), m.Unconfirmed(Amount{out, in, used, bound}, used), m.Failed(Amount{in, in, in, in}),
+				m.Unconfirmed(reserved, used), m.Unconfirmed(Amount{out, in, used, bound}, used),
 			} {
 				if diff := cmp.Diff(a.clamped(), a); diff != "" {
 					t.Errorf("%s: %s", name, diff)

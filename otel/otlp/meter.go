@@ -57,8 +57,11 @@ func newMeters(m metric.Meter) (*meters, error) {
 // record counts a request.
 func (m *meters) record(r *event.Record) {
 	class := attribute.String("millrace.class", m.classes.of(string(r.Key.Class), r.Attempts > 0))
-	ctx := context.Background()
-	m.requests.Add(ctx, 1, metric.WithAttributes(class, attribute.String("millrace.outcome", r.Outcome.String())))
+	ctx, outcome := context.Background(), r.Outcome.String()
+	if r.Stray != event.StrayNone {
+		outcome = "unrouted" // who scans the gateway is no demand
+	}
+	m.requests.Add(ctx, 1, metric.WithAttributes(class, attribute.String("millrace.outcome", outcome)))
 	if r.Attempts > 0 {
 		m.wait.Record(ctx, r.Queued.Seconds(), metric.WithAttributes(class))
 	}

@@ -177,15 +177,43 @@ func TestScansRaiseNoAlert(t *testing.T) {
 	}
 }
 
-// The alerts of the guide are of the file.
+// The alerts of the guide are those of the file: the same questions, asked for as long.
 func TestGuideHasAlertsOfTheFile(t *testing.T) {
-	guide, file := read(t, guidePath), read(t, alertsPath)
-	shown := regexp.MustCompile(`(?m)^\s+- alert: (\S+)$`).FindAllStringSubmatch(guide, -1)
-	for _, m := range shown {
-		if !strings.Contains(file, "- alert: "+m[1]+"\n") {
-			t.Errorf("%s is not in the file", m[1])
+	_, shown, _ := strings.Cut(read(t, guidePath), "```yaml\ngroups:\n")
+	shown, _, _ = strings.Cut(shown, "```")
+	file, guide := alerts(t, read(t, alertsPath)), alerts(t, "groups:\n"+shown)
+	if len(guide) == 0 {
+		t.Error("the guide shows no alert")
+	}
+	for name, said := range guide {
+		switch meant, found := file[name]; {
+		case !found:
+			t.Errorf("%s is not in the file", name)
+		case said != meant:
+			t.Errorf("%s is %q in the guide and %q in the file", name, said, meant)
 		}
 	}
+}
+
+// alerts are the questions of a file of rules in one spelling, and for how long each
+// must hold, by the names of the alerts.
+func alerts(t *testing.T, text string) map[string]string {
+	t.Helper()
+	groups, errs := rulefmt.Parse([]byte(text), false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	all := map[string]string{}
+	for _, g := range groups.Groups {
+		for _, r := range g.Rules {
+			expr, err := parser.NewParser(parser.Options{}).ParseExpr(r.Expr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[r.Alert] = expr.String() + " for " + r.For.String()
+		}
+	}
+	return all
 }
 
 // dashboard is what matters of Grafana's model.

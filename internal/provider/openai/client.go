@@ -19,7 +19,9 @@ type Options struct {
 	// operation's path is appended to it as it stands; a query is kept. It must
 	// hold no user name and no password. Required.
 	BaseURL string
-	// Key is sent as a bearer token. None: no Authorization header.
+	// Key is sent as a bearer token; where the base URL's query names an api-version,
+	// as Azure's dated interface does, in the header api-key, for there a bearer token
+	// is something else. None: neither.
 	Key Secret
 	// Transport carries the requests. Nil: one of our own, which uses no proxy
 	// and keeps up to 1,024 idle connections.
@@ -107,7 +109,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{options: o.withDefaults(), key: o.Key, fixed: newFixed(o.Key), host: base.Host, transport: o.Transport}
+	c := &Client{options: o.withDefaults(), key: o.Key, fixed: newFixed(o.Key, base.Query().Has("api-version")), host: base.Host, transport: o.Transport}
 	c.options.Key = ""
 	c.urls = map[llm.Operation]*url.URL{
 		llm.OpChat:       endpoint(base, "/chat/completions"),

@@ -37,7 +37,7 @@ func newTransport(o Options, scheme string) *http.Transport {
 // derives from the request, and what holds for one connection only.
 func ours(name string) bool {
 	switch name {
-	case "Authorization", "Accept-Encoding", "User-Agent", "Host", "Content-Length", "Content-Encoding",
+	case "Authorization", "Api-Key", "Accept-Encoding", "User-Agent", "Host", "Content-Length", "Content-Encoding",
 		"Connection", "Proxy-Authorization", "Proxy-Connection", "Keep-Alive", "Te", "Trailer",
 		"Transfer-Encoding", "Upgrade", "Expect":
 		return true
@@ -49,18 +49,22 @@ func ours(name string) bool {
 // into them, so all requests share them.
 type fixed struct {
 	json, events, identity, agent []string
-	authorization                 []string // nil without a key
+	credential                    []string // nil without a key
+	place                         string   // of credential
 }
 
-func newFixed(key Secret) fixed {
+func newFixed(key Secret, dated bool) fixed {
 	f := fixed{
 		json:     []string{"application/json"},
 		events:   []string{"text/event-stream"},
 		identity: []string{"identity"},
 		agent:    []string{userAgent},
 	}
-	if key != "" {
-		f.authorization = []string{"Bearer " + string(key)}
+	switch {
+	case key != "" && dated:
+		f.place, f.credential = "Api-Key", []string{string(key)}
+	case key != "":
+		f.place, f.credential = "Authorization", []string{"Bearer " + string(key)}
 	}
 	return f
 }
@@ -85,8 +89,8 @@ func (c *Client) header(call *llm.Call) http.Header {
 	// The bytes are read as they pass, so they must not come compressed.
 	h["Accept-Encoding"] = c.fixed.identity
 	h["User-Agent"] = c.fixed.agent
-	if c.fixed.authorization != nil {
-		h["Authorization"] = c.fixed.authorization
+	if c.fixed.credential != nil {
+		h[c.fixed.place] = c.fixed.credential
 	}
 	return h
 }

@@ -4,12 +4,13 @@
 // # Model
 //
 // Records and attempts are only counted. Once an Interval the counts become one
-// batch of lines: one for each class, one for each upstream and one for each
-// window of a quota. All are in Options.Namespace.
+// batch of lines: one for each class, one for each upstream, one for each
+// window of a quota and one for what came to no route. All are in Options.Namespace.
 //
 //	dimensions             metrics
 //	[Class], []            Requests, Served, Refused, HoldExpired, Failed, Rejected, Canceled,
 //	                       Answers429, Waiting
+//	[]                     Unrouted: came to no route, and counts for nothing else
 //	[Class]                QueueWaitP50, QueueWaitP95 (Milliseconds)
 //	[Class], []            QueueWaitMax (Milliseconds)
 //	[Upstream], []         Attempts, Throttles, Errors, InputTokens, OutputTokens

@@ -91,8 +91,11 @@ type Sink struct {
 	options Options
 	deps    Deps
 	names   atomic.Pointer[names]
-	mu      sync.Mutex // held by who makes new names, or a batch
-	buffer  bytes.Buffer
+
+	unrouted atomic.Int64 // requests that came to no route
+
+	mu     sync.Mutex // held by who makes new names, or a batch
+	buffer bytes.Buffer
 }
 
 var _ event.Sink = (*Sink)(nil)
@@ -168,6 +171,10 @@ func grown[K ~string, V any](old map[K]*V, names []string) map[K]*V {
 
 // Record implements event.Sink.
 func (s *Sink) Record(r *event.Record) {
+	if r.Stray != event.StrayNone {
+		s.unrouted.Add(1)
+		return // who scans the gateway is no demand
+	}
 	named := s.names.Load().classes
 	c := named[r.Key.Class]
 	if c == nil {

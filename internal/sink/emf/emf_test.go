@@ -92,6 +92,9 @@ func feed(s *Sink) {
 	s.Record(&event.Record{Key: chat, Outcome: flow.OutcomeRefused, Status: 503, Queued: time.Hour})
 	s.Record(&event.Record{Key: chat, Outcome: flow.OutcomeHoldExpired, Status: 429})
 	s.Record(&event.Record{Key: flow.Key{Class: "invented"}, Outcome: flow.OutcomeCanceled})
+	for _, stray := range event.Strays() {
+		s.Record(&event.Record{Outcome: flow.OutcomeRefused, Status: 404, Stray: stray})
+	}
 	s.Attempt(&event.Attempt{Upstream: "main", Kind: llm.KindThrottle})
 	s.Attempt(&event.Attempt{Upstream: "main", Kind: llm.KindOverload})
 	s.Attempt(&event.Attempt{Upstream: "main", Used: llm.Usage{Input: 10, CacheRead: 5, Output: 20}})
@@ -151,8 +154,17 @@ func TestBatch(t *testing.T) {
 			t.Errorf("%v (-want +got):\n%s", c.of, diff)
 		}
 	}
-	if len(all) != 3+2+2 {
-		t.Errorf("%d lines, want one for each of 3 classes, 2 upstreams and 2 windows", len(all))
+	told := 0.0
+	for _, d := range all {
+		if n, ok := d["Unrouted"].(float64); ok {
+			told += n
+		}
+	}
+	if told != float64(len(event.Strays())) {
+		t.Errorf("%v came to no route", told)
+	}
+	if len(all) != 3+2+2+1 {
+		t.Errorf("%d lines, want one for each of 3 classes, 2 upstreams and 2 windows, and one for what came to no route", len(all))
 	}
 }
 
@@ -276,8 +288,8 @@ func TestI2NothingOfTheClientAppears(t *testing.T) {
 	if text := out.text.String(); strings.Contains(text, "intruder") || strings.Contains(text, "stranger") {
 		t.Error(text)
 	}
-	if n := len(out.take(t)); n != 7 {
-		t.Errorf("%d lines, want 7", n)
+	if n := len(out.take(t)); n != 8 {
+		t.Errorf("%d lines, want 8", n)
 	}
 }
 

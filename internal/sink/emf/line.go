@@ -39,6 +39,7 @@ func (s *Sink) batch(now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(named.classes)) {
 		s.line(now, []dimension{{"Class", string(name)}}, named.classes[name].directives(state.Waiting[string(name)]))
 	}
+	s.line(now, nil, []directive{{[][]string{{}}, []metric{{"Unrouted", count, float64(s.unrouted.Swap(0))}}}})
 	for _, name := range slices.Sorted(maps.Keys(named.upstreams)) {
 		s.line(now, []dimension{{"Upstream", name}}, named.upstreams[name].directives(state.find(name)))
 	}

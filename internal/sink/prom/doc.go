@@ -4,6 +4,7 @@
 // # Model
 //
 //	millrace_requests_total{class,outcome}           requests by how they ended
+//	millrace_unrouted_total{cause}                   those that came to no route, by what was unknown
 //	millrace_queue_wait_seconds{class}               wait of those that were dispatched
 //	millrace_time_to_first_byte_seconds{class}       arrival to first answer byte
 //	millrace_request_duration_seconds{class}         arrival to end, all that were dispatched
@@ -23,6 +24,7 @@
 //	I4  A snapshot that panics, repeats itself or is malformed costs its own
 //	    series, never the page.
 //	I5  The page passes the linter of the Prometheus project.
+//	I6  What came to no route counts as that alone, and not as a request.
 //
 // # Concurrency
 //

@@ -54,6 +54,7 @@ func (o Options) validate() error {
 type Sink struct {
 	registry *prometheus.Registry
 	vectors  *vectors
+	strays   []prometheus.Counter // by event.Stray
 	names    atomic.Pointer[names]
 	mu       sync.Mutex // held by who makes new names
 }
@@ -88,6 +89,7 @@ func New(o Options) (*Sink, error) {
 	}
 	s := &Sink{registry: prometheus.NewRegistry()}
 	s.vectors = newVectors(s.registry)
+	s.strays = s.vectors.unrouted()
 	s.names.Store(&names{})
 	if err := s.Name(append([]string{other}, o.Classes...), append([]string{other}, o.Upstreams...)); err != nil {
 		return nil, err
@@ -135,6 +137,10 @@ func (s *Sink) Handler() http.Handler {
 
 // Record implements event.Sink.
 func (s *Sink) Record(r *event.Record) {
+	if i := int(r.Stray); r.Stray != event.StrayNone && i < len(s.strays) {
+		s.strays[i].Inc()
+		return // who scans the gateway is no demand
+	}
 	named := s.names.Load().classes
 	c := named[r.Key.Class]
 	if c == nil {
@@ -192,8 +198,8 @@ func addTokens(c prometheus.Counter, n int64) {
 
 // vectors are the metric families.
 type vectors struct {
-	requests, attempts, tokens, eta, waits *prometheus.CounterVec
-	wait, first, total                     *prometheus.HistogramVec
+	requests, strays, attempts, tokens, eta, waits *prometheus.CounterVec
+	wait, first, total                             *prometheus.HistogramVec
 }
 
 // Bounds of the histograms, in seconds. Queues are held for minutes, answers
@@ -216,6 +222,7 @@ func newVectors(to prometheus.Registerer) *vectors {
 	}
 	return &vectors{
 		requests: counter("requests_total", "Requests by how they ended.", "class", "outcome"),
+		strays:   counter("unrouted_total", "Requests that came to no route, by what of them was unknown.", "cause"),
 		attempts: counter("attempts_total", "Attempts at an upstream by what became of them; none is success.", "upstream", "kind"),
 		tokens:   counter("tokens_total", "Tokens settled with an upstream.", "upstream", "direction"),
 		eta:      counter("eta_quoted_total", "Waits promised on arrival, by whether the 90th percentile held.", "class", "held"),
@@ -224,6 +231,15 @@ func newVectors(to prometheus.Registerer) *vectors {
 		first:    histogram("time_to_first_byte_seconds", "Arrival to the first answer byte.", answerBounds),
 		total:    histogram("request_duration_seconds", "Arrival to the end of requests that were dispatched.", answerBounds),
 	}
+}
+
+func (v *vectors) unrouted() []prometheus.Counter {
+	all := make([]prometheus.Counter, len(event.Strays())+1)
+	all[event.StrayNone] = prometheus.NewCounter(prometheus.CounterOpts{}) // told to nobody
+	for _, s := range event.Strays() {
+		all[s] = v.strays.WithLabelValues(s.String())
+	}
+	return all
 }
 
 func (v *vectors) class(name string) *class {

@@ -109,6 +109,21 @@ func TestI1StrangeNamesAreOther(t *testing.T) {
 	}
 }
 
+// TestI6StraysAreNoDemand: who scans the gateway turns no figure of the demand.
+func TestI6StraysAreNoDemand(t *testing.T) {
+	s := newSink(t, Options{})
+	for _, stray := range event.Strays() {
+		s.Record(&event.Record{Outcome: flow.OutcomeRefused, Stray: stray})
+	}
+	s.Record(&event.Record{Outcome: flow.OutcomeRefused, Stray: 255})
+	s.Record(&event.Record{Outcome: flow.OutcomeRefused, Cause: "draining"})
+	lines := page(t, s)
+	has(t, lines, `millrace_requests_total{class="other",outcome="refused"} 2`)
+	for _, stray := range event.Strays() {
+		has(t, lines, fmt.Sprintf("millrace_unrouted_total{cause=%q} 1", stray))
+	}
+}
+
 func TestI2EverySeriesExistsFromTheStart(t *testing.T) {
 	lines := page(t, newSink(t, Options{}))
 	for _, class := range []string{"chat", "batch", "other"} {
