@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -38,6 +40,23 @@ func idle(given func(flag string) bool, want bool, flag string, needs ...string)
 		return nil
 	}
 	return fmt.Errorf("--%s says nothing without --%s: leave it out, or add that", flag, strings.Join(needs, " or --"))
+}
+
+// oneFile tells that two flags name one file, of which one would be lost. A device
+// takes both.
+func oneFile(one, path, other, second string) error {
+	if path == "" || second == "" {
+		return nil
+	}
+	same := filepath.Clean(path) == filepath.Clean(second)
+	a, err := os.Stat(path)
+	if b, fault := os.Stat(second); err == nil && fault == nil {
+		same = a.Mode().IsRegular() && os.SameFile(a, b)
+	}
+	if same {
+		return fmt.Errorf("--%s and --%s are one file, %s: name two", one, other, path)
+	}
+	return nil
 }
 
 // noArgs refuses words that belong to no flag.

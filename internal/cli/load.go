@@ -3,18 +3,16 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/internal/load"
 	"github.com/millrace/millrace/internal/load/verdict"
 	"github.com/millrace/millrace/internal/load/view"
@@ -68,9 +66,8 @@ func newLoadCommand() *cobra.Command {
 		Args:         noArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			context.AfterFunc(ctx, stop) // a second signal kills
 			return f.run(ctx, cmd)
 		},
 	}
@@ -106,9 +103,7 @@ func (f *loadFlags) write(report *load.Report, stdout io.Writer) error {
 	if !f.json {
 		return view.WriteText(stdout, report)
 	}
-	encoder := json.NewEncoder(stdout)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(report)
+	return writeJSON(stdout, report)
 }
 
 // loadFiles are the files a run writes. They are opened before it: an hour of load
@@ -190,7 +185,7 @@ func (f *loadFlags) showProgress(w io.Writer) (done func()) {
 	if f.quiet {
 		return func() {}
 	}
-	if !isTerminal(w) {
+	if !isTerminal(w) || config.Dumb() {
 		f.options.ProgressEvery = progressPlain
 		f.options.Progress = func(s load.Snapshot) { _, _ = fmt.Fprintln(w, view.Line(s)) }
 		return func() {}

@@ -222,6 +222,9 @@ func TestI4LoadRefusesWhatItWouldIgnore(t *testing.T) {
 		"--min-utilization -1":                                 "--min-utilization: -1 is not between",
 		"--max-p95 -1s":                                        "--max-p95: -1s is negative",
 		"--max-throttled -2":                                   "--max-throttled: -2 is negative",
+		"--csv x --html ./x":                                   "--html and --csv are one file, ./x: name two",
+		"--trace x.csv --csv x.csv":                            "--csv and --trace are one file, x.csv: name two",
+		"--target a=http://a --check b":                        "--check \"b\": no target is called so",
 	} {
 		_, _, err := runLoad(t, append(strings.Fields(args), "--duration", "50ms")...)
 		if usage := (*usageError)(nil); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
@@ -294,6 +297,32 @@ func TestParseTarget(t *testing.T) {
 	}
 	if got := parseTarget("http://a/v1", 1).Name; got != "target2" {
 		t.Errorf("the second is called %s", got)
+	}
+	names := map[string]bool{}
+	for i := range 120 {
+		names[parseTarget("http://a/v1", i).Name] = true
+	}
+	if len(names) != 120 {
+		t.Errorf("120 targets without a name get %d names", len(names))
+	}
+}
+
+// TestI4OneFileForTwo: two reports do not overwrite each other, whatever their file is called.
+func TestI4OneFileForTwo(t *testing.T) {
+	folder := t.TempDir()
+	file, link := filepath.Join(folder, "report"), filepath.Join(folder, "link")
+	if err := errors.Join(os.WriteFile(file, []byte("old"), 0o600), os.Symlink(file, link)); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := runLoad(t, "--target", "http://127.0.0.1:9/v1", "--html", file, "--csv", link, "--duration", "50ms")
+	if usage := (*usageError)(nil); !errors.As(err, &usage) || !strings.Contains(err.Error(), "are one file") {
+		t.Errorf("%v", err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "old" {
+		t.Errorf("a refused run has written %q, %v", text, err)
+	}
+	if err := oneFile("html", os.DevNull, "csv", os.DevNull); err != nil {
+		t.Errorf("a device: %v", err)
 	}
 }
 

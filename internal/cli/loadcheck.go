@@ -29,6 +29,7 @@ func (f *loadFlags) check(given func(flag string) bool) error {
 		idle(given, f.options.Mischief.Stall > 0, "stall-for", "stall"),
 		idle(given, f.html != "" || f.json, "interval", "html", "json"),
 		f.checkOpen(given, rates, open),
+		f.checkFiles(),
 		f.checkLimits(),
 	}
 	return errors.Join(faults...)
@@ -64,4 +65,9 @@ func (f *loadFlags) checkLimits() error {
 		faults = append(faults, fmt.Errorf("--max-throttled: %d is negative: -1 allows any", f.maxThrottle))
 	}
 	return errors.Join(faults...)
+}
+
+// checkFiles tells that what one flag writes is what another names.
+func (f *loadFlags) checkFiles() error {
+	return errors.Join(oneFile("html", f.html, "csv", f.csv), oneFile("html", f.html, "trace", f.trace), oneFile("csv", f.csv, "trace", f.trace))
 }

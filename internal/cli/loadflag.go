@@ -248,6 +248,11 @@ func (f *loadFlags) completeLimits() error {
 	if !allowed.IsShare || allowed.Share < 1 {
 		f.limits.MaxErrors = &allowed
 	}
+	for _, name := range f.limits.Targets {
+		if !slices.ContainsFunc(f.options.Targets, func(t load.Target) bool { return t.Name == name }) {
+			return fmt.Errorf("--check %.80q: no target is called so: name one as in --target NAME=URL", name)
+		}
+	}
 	if f.maxThrottle >= 0 {
 		f.limits.MaxThrottled = &f.maxThrottle
 	}
@@ -287,7 +292,7 @@ func parseTarget(raw string, i int) load.Target {
 	if found && !strings.Contains(name, "/") {
 		return load.Target{Name: name, URL: url}
 	}
-	return load.Target{Name: "target" + strings.TrimPrefix(strconv.Itoa(i+1), "1"), URL: raw}
+	return load.Target{Name: "target" + strings.Repeat(strconv.Itoa(i+1), min(i, 1)), URL: raw} // the first has no number
 }
 
 // parseRate reads a number per second, minute or hour, such as 16/m, into one

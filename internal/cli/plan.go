@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -49,14 +47,16 @@ func newPlanCommand() *cobra.Command {
 		Args:         noArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			context.AfterFunc(ctx, stop) // a second signal kills
 			if err := f.check(cmd.Flags().Changed); err != nil {
 				return &usageError{err}
 			}
 			if f.question.MaxTokens = f.maxTokens; f.maxTokens == 0 && cmd.Flags().Changed("max-tokens") {
 				f.question.MaxTokens = -1
+			}
+			if f.question.WarmUp == 0 && cmd.Flags().Changed("warmup") {
+				f.question.WarmUp = -1
 			}
 			return f.run(ctx, cmd.OutOrStdout())
 		},
@@ -87,7 +87,7 @@ func (f *planFlags) register(cmd *cobra.Command) {
 	fs.DurationVar(&q.Latency.Total, "latency", 0, "mean time of a whole answer (default: a model of first and later tokens)")
 	fs.Float64Var(&q.Latency.Sigma, "sigma", 0, "spread of --latency: standard deviation of its logarithm")
 	fs.DurationVar(&q.Duration, "duration", 0, "simulated time that is measured (default 1h, or the whole trace)")
-	fs.DurationVar(&q.WarmUp, "warmup", 0, "simulated time before it (default 5m; before a trace none)")
+	fs.DurationVar(&q.WarmUp, "warmup", 0, "simulated time before it, 0 for none (default 5m; before a trace none)")
 	fs.DurationVar(&q.MaxP95, "max-p95-wait", capacity.DefaultMaxP95, "the longest p95 wait that is called good")
 	fs.IntVar(&f.forUsers, "for-users", 0, "the inverse: the quota that so many users need")
 	fs.BoolVar(&q.NoAdvice, "no-advice", false, "do not look for what lifts a row")
@@ -104,6 +104,7 @@ func (f *planFlags) check(given func(flag string) bool) error {
 		exclude(given, slices.Concat(
 			against("for-users", "users", "no-advice"), against("think", "requests-per-user"),
 			against("trace", "requests-per-user", "think", "tokens", "tokens-sigma", "output", "workload", "arrivals", "cv"))...),
+		oneFile("html", f.html, "trace", f.trace),
 		idle(given, f.trace != "", "trace-users", "trace"),
 		idle(given, given("latency"), "sigma", "latency"),
 		idle(given, q.Arrivals == "bursts", "cv", "arrivals bursts"),
@@ -119,6 +120,8 @@ func (f *planFlags) check(given func(flag string) bool) error {
 		ok   bool
 	}{
 		{"for-users", f.forUsers > 0},
+		{"think", q.Think > 0},
+		{"cv", q.CV > 0},
 		{"tokens", q.Tokens > 0},
 		{"output", q.Output > 0},
 		{"trace-users", q.TraceUsers > 0},
@@ -129,6 +132,9 @@ func (f *planFlags) check(given func(flag string) bool) error {
 		if given(positive.flag) && !positive.ok {
 			faults = append(faults, fmt.Errorf("--%s: write something above 0", positive.flag))
 		}
+	}
+	if q.WarmUp < 0 {
+		faults = append(faults, fmt.Errorf("--warmup: %v is negative: 0 is none", q.WarmUp))
 	}
 	if f.maxTokens < 0 {
 		faults = append(faults, fmt.Errorf("--max-tokens: %d is negative: 0 sends none", f.maxTokens))

@@ -180,10 +180,34 @@ func TestI4PlanRefusesWhatItWouldIgnore(t *testing.T) {
 		{[]string{"--tokens", "0"}, "--tokens: write something above 0"},
 		{[]string{"--latency", "1s", "--sigma", "-1"}, "--sigma: -1 is not between"},
 		{[]string{"--max-tokens", "-1"}, "--max-tokens: -1 is negative"},
+		{[]string{"--think", "0s"}, "--think: write something above 0"},
+		{[]string{"--arrivals", "bursts", "--cv", "0"}, "--cv: write something above 0"},
+		{[]string{"--warmup", "-1s"}, "--warmup: -1s is negative: 0 is none"},
+		{[]string{"--trace", "x.csv", "--html", "./x.csv"}, "--html and --trace are one file, ./x.csv: name two"},
 	} {
 		out, err := runPlan(t, append(c.args, "--duration", "1m")...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: %v\n%s", c.args, err, out)
 		}
+	}
+}
+
+// TestI4PlanWithoutWarmUp: a warm-up of 0 is none, and not the default.
+func TestI4PlanWithoutWarmUp(t *testing.T) {
+	t.Parallel()
+	span := func(args ...string) float64 {
+		out, err := runPlan(t, append(args, "--users", "5", "--duration", "10m", "--no-advice", "--json")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []capacity.Row
+		if err := json.Unmarshal([]byte(out), &rows); err != nil {
+			t.Fatal(err)
+		}
+		s := &rows[0].Series
+		return s.Step * float64(len(s.Waiting))
+	}
+	if usual, none, some := span(), span("--warmup", "0s"), span("--warmup", "2m"); usual < 899 || none > 601 || some < 719 || some > 721 {
+		t.Errorf("%v s are played with the usual warm-up, %v s without, %v s with 2 minutes", usual, none, some)
 	}
 }

@@ -2,16 +2,13 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +37,7 @@ func newSimCommand() *cobra.Command {
 		Args:         noArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
 			if err := f.check(cmd.Flags().Changed); err != nil {
 				return &usageError{err}
@@ -100,6 +97,9 @@ func (f *simFlags) registerAnswers(cmd *cobra.Command) {
 	fs.StringVar(&f.faultFile, "fault-file", "", "JSON file with a list of fault rules")
 }
 
+// profileWindow is the window of each profile that --burst or --slice is of.
+var profileWindow = map[string]string{"openai": sim.WindowBucket, "azure": sim.WindowSlice, "vllm": sim.WindowBucket}
+
 // check tells flags that would be ignored beside the others.
 func (f *simFlags) check(given func(flag string) bool) error {
 	o := &f.options
@@ -111,11 +111,13 @@ func (f *simFlags) check(given func(flag string) bool) error {
 	if o.Latency.Instant {
 		faults = append(faults, exclude(given, against("instant", "latency", "ttft", "ttft-p95", "per-input-token", "per-token")...))
 	}
-	if kind := o.Window; kind != "" {
-		faults = append(faults,
-			idle(given, kind == sim.WindowBucket || kind == sim.WindowPaced, "burst", "window bucket", "window paced"),
-			idle(given, kind == sim.WindowSlice, "slice", "window slice"))
+	kind := o.Window
+	if kind == "" {
+		kind = profileWindow[o.Profile]
 	}
+	faults = append(faults,
+		idle(given, kind == sim.WindowBucket || kind == sim.WindowPaced, "burst", "window bucket", "window paced"),
+		idle(given, kind == sim.WindowSlice, "slice", "window slice"))
 	return errors.Join(faults...)
 }
 
@@ -135,9 +137,7 @@ func (f *simFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	_, _ = fmt.Fprintf(stdout, "simulated %s provider on %s\n\n  curl %s/v1/chat/completions -H 'Content-Type: application/json' "+
 		"-d '{\"model\":\"sim-large\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n\n", f.options.Profile, url, url)
 	err = serveSim(ctx, listener, provider)
-	encoder := json.NewEncoder(stderr)
-	encoder.SetIndent("", "  ")
-	return errors.Join(err, encoder.Encode(provider.Stats()))
+	return errors.Join(err, writeJSON(stderr, provider.Stats()))
 }
 
 // simDrain is how long answers in progress may take after the signal.

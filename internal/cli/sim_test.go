@@ -121,6 +121,11 @@ func TestI4SimRefusesWhatItWouldIgnore(t *testing.T) {
 		"--window sliding --slice 5s":         "--slice says nothing without --window slice",
 		"--window slice --slice 5s --ttft 0s": "",
 		"--burst 5s --seats 3 --queue 4":      "",
+		"--slice 5s":                          "--slice says nothing without --window slice",
+		"--profile vllm --slice 5s":           "--slice says nothing without --window slice",
+		"--profile azure --burst 5s":          "--burst says nothing without --window bucket or --window paced",
+		"--profile azure --slice 5s":          "",
+		"--profile vllm --burst 5s":           "",
 	} {
 		f, cmd := &simFlags{}, &cobra.Command{}
 		f.register(cmd)
@@ -129,6 +134,27 @@ func TestI4SimRefusesWhatItWouldIgnore(t *testing.T) {
 		}
 		if err := f.check(cmd.Flags().Changed); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %q", args, err, want)
+		}
+	}
+}
+
+// TestI4EveryProfileHasItsWindow: of --burst and --slice each profile takes the one that is of its own window.
+func TestI4EveryProfileHasItsWindow(t *testing.T) {
+	t.Parallel()
+	for _, profile := range sim.Profiles() {
+		taken := 0
+		for _, flag := range []string{"--burst", "--slice"} {
+			f, cmd := &simFlags{}, &cobra.Command{}
+			f.register(cmd)
+			if err := cmd.ParseFlags([]string{"--profile", profile, flag, "5s"}); err != nil {
+				t.Fatal(err)
+			}
+			if f.check(cmd.Flags().Changed) == nil {
+				taken++
+			}
+		}
+		if taken != 1 {
+			t.Errorf("%s takes %d of --burst and --slice", profile, taken)
 		}
 	}
 }

@@ -64,6 +64,9 @@ func open(s Source, concerns func(path string) bool) (*Config, error) {
 	return l.load(s, source)
 }
 
+// Dumb reports whether the terminal says that it cannot move its cursor (TERM=dumb).
+func Dumb() bool { return os.Getenv("TERM") == "dumb" }
+
 func read(path string) (string, error) {
 	if path == "" {
 		return "", nil

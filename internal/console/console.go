@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ const (
 // Options bound the console.
 type Options struct {
 	Version  string        // of the program, shown on every page
-	Streams  int           // open at a time; 0 = 64
+	Streams  int           // open at a time, of one key at most 16; 0 = 64
 	Sessions int           // logged in at a time, of one key at most 16, the oldest makes room; 0 = 256
 	Session  time.Duration // how long a login lasts; 0 = 12 h
 }
@@ -129,13 +130,14 @@ type Console struct {
 	sessions sessions
 	plans    plans
 
-	mu      sync.Mutex
-	frame   frame
-	flows   []gate.FlowState // room for those of a frame
-	search  search
-	streams int
-	closed  chan struct{}
-	once    sync.Once
+	mu        sync.Mutex
+	frame     frame
+	flows     []gate.FlowState // room for those of a frame
+	search    search
+	streams   int            // open
+	streamsOf map[string]int // of them, by the name of the key
+	closed    chan struct{}
+	once      sync.Once
 }
 
 // New returns a Console, or everything that is wrong with o and d, joined.
@@ -161,10 +163,11 @@ func New(o Options, d Deps) (*Console, error) {
 	}
 	c := &Console{
 		options: o, deps: d, started: time.Now(), files: files,
-		cross: http.NewCrossOriginProtection(), closed: make(chan struct{}),
+		cross: http.NewCrossOriginProtection(), streamsOf: make(map[string]int), closed: make(chan struct{}),
 	}
 	c.sessions.open = make(map[[sha256.Size]byte]session)
-	c.plans.running, c.plans.slots = make(map[string]*running), make(chan struct{}, planning)
+	c.plans.newest, c.plans.turn = make(map[string]*context.CancelCauseFunc), make(chan time.Time, 1)
+	c.plans.turn <- c.started
 	return c, nil
 }
 

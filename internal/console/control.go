@@ -97,7 +97,15 @@ func (v *visit) body(value any, most int64) bool {
 // missing answers where nothing is there to do it with.
 func (c *Console) missing(v *visit, what string, on ...any) {
 	c.audit(v, what, append(on, "done", false, "why", "not offered")...)
-	v.problem(http.StatusNotFound, "This gateway does not offer that.")
+	v.offered(false)
+}
+
+// offered passes on whether that is; if not it says so.
+func (v *visit) offered(is bool) bool {
+	if !is {
+		v.problem(http.StatusNotFound, "This gateway does not offer that.")
+	}
+	return is
 }
 
 // done says in the log what has been done, or has not, and answers. The next frame

@@ -2,7 +2,6 @@ package console_test
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,18 +9,17 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/millrace/millrace/internal/admission"
-	"github.com/millrace/millrace/internal/capacity"
 	"github.com/millrace/millrace/internal/console"
 	"github.com/millrace/millrace/internal/flow"
 	"github.com/millrace/millrace/internal/gate"
@@ -198,135 +196,6 @@ func TestI5ReportIsInASandbox(t *testing.T) {
 	}
 }
 
-// askPlan asks for a plan; the function waits for its answer.
-func (s *site) askPlan(ctx context.Context, query string, header ...string) func() *httptest.ResponseRecorder {
-	r := httptest.NewRequest("GET", "http://localhost:8080"+planPath+"?"+query, nil).WithContext(ctx)
-	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	w, done := httptest.NewRecorder(), make(chan struct{})
-	go func() {
-		defer close(done)
-		s.mux.ServeHTTP(w, r)
-	}()
-	return func() *httptest.ResponseRecorder { <-done; return w }
-}
-
-// slow is a planner that takes its time, and keeps who is at it.
-type slow struct {
-	mu       sync.Mutex
-	at, most int
-	took     time.Duration
-}
-
-// change counts one in or out and returns how many are at it.
-func (p *slow) change(by int) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.at += by
-	p.most = max(p.most, p.at)
-	return p.at
-}
-
-func (p *slow) plan(ctx context.Context, q url.Values) ([]byte, error) {
-	p.change(1)
-	defer p.change(-1)
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(p.took):
-		return []byte(`[{"users":` + q.Get("users") + `}]`), nil
-	}
-}
-
-// TestI7Plans: one at a time of a session, the newest; two in all; none without an
-// asker, or for ever.
-func TestI7Plans(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, true, console.Options{})
-		p := &slow{took: 5 * time.Second}
-		s.plan = p.plan
-		op, view := []string{"Authorization", "Bearer op"}, []string{"Authorization", "Bearer view"}
-		old := s.askPlan(t.Context(), "users=1", op...)
-		synctest.Wait()
-		next := s.askPlan(t.Context(), "users=2", op...)
-		synctest.Wait()
-		if w := old(); w.Code != http.StatusConflict || p.change(0) != 1 {
-			t.Errorf("the older plan: %d, %d run", w.Code, p.change(0))
-		}
-		other := s.askPlan(t.Context(), "users=3", view...)
-		third := s.askPlan(t.Context(), "users=4", "Cookie", s.login(t, "view"))
-		synctest.Wait()
-		if w := next(); w.Code != http.StatusOK || w.Body.String() != `[{"users":2}]` {
-			t.Errorf("the newer plan: %d %s", w.Code, w.Body)
-		}
-		if a, b := other(), third(); a.Code != http.StatusOK || b.Code != http.StatusOK || p.most > 2 {
-			t.Errorf("other sessions: %d, %d; %d at a time", a.Code, b.Code, p.most)
-		}
-
-		gone, leave := context.WithCancel(t.Context())
-		left := s.askPlan(gone, "users=5", op...)
-		synctest.Wait()
-		leave()
-		synctest.Wait()
-		if p.change(0) != 0 {
-			t.Error("a plan goes on without its asker")
-		}
-		left()
-		p.took = time.Hour
-		begun := time.Now()
-		if w := s.askPlan(t.Context(), "users=6", op...)(); w.Code != http.StatusServiceUnavailable || time.Since(begun) != 30*time.Second || w.Header().Get("Retry-After") == "" {
-			t.Errorf("a long plan: %d after %v", w.Code, time.Since(begun))
-		}
-		p.took = time.Second
-		if w := s.askPlan(t.Context(), "users=7", op...)(); w.Code != http.StatusOK {
-			t.Errorf("after all that: %d", w.Code)
-		}
-	})
-}
-
-// TestI7PlansOfPages: where nobody logs in each page has its own plan, and a newer
-// question of it ends the older one.
-func TestI7PlansOfPages(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, false, console.Options{})
-		p := &slow{took: 5 * time.Second}
-		s.plan = p.plan
-		one := s.askPlan(t.Context(), "users=1", "Millrace-Page", "a")
-		synctest.Wait()
-		two := s.askPlan(t.Context(), "users=2", "Millrace-Page", "b")
-		synctest.Wait()
-		newer := s.askPlan(t.Context(), "users=3", "Millrace-Page", "a")
-		if a, b, c := one(), two(), newer(); a.Code != http.StatusConflict || b.Code != http.StatusOK || c.Code != http.StatusOK {
-			t.Errorf("the page's older plan %d, the other page's %d, the newer %d", a.Code, b.Code, c.Code)
-		}
-		s = newSite(t, true, console.Options{})
-		s.plan = p.plan
-		one = s.askPlan(t.Context(), "users=1", "Authorization", "Bearer op", "Millrace-Page", "a")
-		synctest.Wait()
-		if b, a := s.askPlan(t.Context(), "users=2", "Authorization", "Bearer op", "Millrace-Page", "b")(), one(); a.Code != http.StatusConflict || b.Code != http.StatusOK {
-			t.Errorf("who has a key has more than one plan by naming pages: %d, %d", a.Code, b.Code)
-		}
-	})
-}
-
-func TestPlanFaults(t *testing.T) {
-	for _, tc := range []struct {
-		err    error
-		status int
-		says   string
-	}{
-		{fmt.Errorf("%w: users: 0", capacity.ErrOptions), 400, "users: 0"},
-		{errors.New("secret of the inside"), 500, "log"},
-	} {
-		s := newSite(t, false, console.Options{})
-		s.plan = func(context.Context, url.Values) ([]byte, error) { return nil, tc.err }
-		if w := s.ask("GET", planPath, ""); w.Code != tc.status || !strings.Contains(w.Body.String(), tc.says) || strings.Contains(w.Body.String(), "secret") {
-			t.Errorf("%d %s, want %d", w.Code, w.Body, tc.status)
-		}
-	}
-}
-
 // TestNothingOffered: what Deps leaves out is answered so, and said.
 func TestNothingOffered(t *testing.T) {
 	log := &strings.Builder{}
@@ -445,6 +314,42 @@ func TestI7FindsAny(t *testing.T) {
 	if got := s.search(t, ""); got.Looked != 20_000 || got.All != 20_100 {
 		t.Errorf("looked at %d of %d", got.Looked, got.All)
 	}
+}
+
+// watched tells whether the states of a search are kept.
+type watched struct {
+	many
+	kept weak.Pointer[gate.FlowState]
+}
+
+func (w *watched) AppendStates(dst []gate.FlowState, keys []flow.Key) []gate.FlowState {
+	dst = w.many.AppendStates(dst, keys)
+	w.kept = weak.Make(&dst[0])
+	return dst
+}
+
+// TestI7SearchForgets: what a search has found is kept for a second, and then no more.
+func TestI7SearchForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, false, console.Options{})
+		w := &watched{many: 20_000}
+		s.queue.Flows = w
+		s.search(t, "")
+		<-time.After(900 * time.Millisecond)
+		runtime.GC()
+		if w.kept.Value() == nil {
+			t.Error("forgotten within the second")
+		}
+		<-time.After(200 * time.Millisecond)
+		synctest.Wait()
+		runtime.GC()
+		if w.kept.Value() != nil {
+			t.Error("kept after the second")
+		}
+		if got := s.search(t, ""); got.Looked != 20_000 {
+			t.Errorf("looked at %d", got.Looked)
+		}
+	})
 }
 
 // many are flows that all wait.

@@ -40,9 +40,10 @@
 //   - I7 Bounds: streams, sessions, classes, flows, users and requests shown are
 //     bounded, and so is how often the gate is asked for them: once a second, and after
 //     an act, however many people look, and for how many flows at once. No key's
-//     sessions push out those of another while it has its own. A session, or without
-//     keys a page, plays one plan at a time, the newest, for as long as it asks and at
-//     most 30 s; there are two in all.
+//     sessions push out those of another while it has its own, nor do its streams. A
+//     session, or without keys a page, has one plan, the newest, for as long as it asks
+//     and at most 30 s; one is played at a time, and after it none for as long as it
+//     took. What a search has found is kept for as long as it is used.
 //   - I8 Drift: dist is what the bundler makes of web.
 //   - I9 Avoided: the count of avoided 429s follows from the arrivals alone, in
 //     whatever order they are told: what the same quotas would have refused
@@ -50,8 +51,8 @@
 //
 // # Concurrency
 //
-// All methods may be called from any goroutine. No goroutine is started: a
-// stream lives in the goroutine of its request.
+// All methods may be called from any goroutine. No goroutine is started, but by the
+// timer that forgets a search: a stream lives in the goroutine of its request.
 //
 // # Failure
 //

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -73,10 +74,8 @@ func pack(body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := z.Write(body); err != nil {
-		return nil, err
-	}
-	err = z.Close() // before the bytes are read: it writes the last of them
+	_, err = z.Write(body)
+	err = errors.Join(err, z.Close()) // before the bytes are read: it writes the last of them
 	return b.Bytes(), err
 }
 

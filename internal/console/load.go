@@ -20,16 +20,9 @@ type Loader interface {
 
 // serveLoad answers how a run stands.
 func (c *Console) serveLoad(v *visit) {
-	if c.offersLoad(v) {
+	if v.offered(c.deps.Load != nil) {
 		v.json(c.deps.Load.State())
 	}
-}
-
-func (c *Console) offersLoad(v *visit) bool {
-	if c.deps.Load == nil {
-		v.problem(http.StatusNotFound, "This gateway does not offer that.")
-	}
-	return c.deps.Load != nil
 }
 
 // startLoad begins a run.
@@ -60,20 +53,19 @@ func (c *Console) startLoad(v *visit) {
 
 // stopLoad ends it.
 func (c *Console) stopLoad(v *visit) {
-	const what = "stop load"
 	if c.deps.Load == nil {
-		c.missing(v, what)
+		c.missing(v, "stop load")
 		return
 	}
 	c.deps.Load.Stop()
-	c.audit(v, what, "done", true)
+	c.audit(v, "stop load", "done", true)
 	v.w.WriteHeader(http.StatusNoContent)
 }
 
 // serveReport answers with the last run's report: a page of its own that styles
 // itself, and so stands in a sandbox that runs nothing and belongs to nobody.
 func (c *Console) serveReport(v *visit) {
-	if !c.offersLoad(v) {
+	if !v.offered(c.deps.Load != nil) {
 		return
 	}
 	var page bytes.Buffer

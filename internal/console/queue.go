@@ -155,9 +155,20 @@ func (s *search) look(all Flows) crowd {
 	defer s.mu.Unlock()
 	if now := time.Now(); !now.Before(s.until) {
 		s.found = gather(now, all)
-		s.until = now.Add(max(tick, time.Duration(float64(time.Since(now))/searchShare)))
+		again := max(tick, time.Duration(float64(time.Since(now))/searchShare))
+		s.until = now.Add(again)
+		time.AfterFunc(again, s.drop)
 	}
 	return s.found
+}
+
+// drop gives the memory back of what will not be used again.
+func (s *search) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !time.Now().Before(s.until) {
+		s.found = crowd{}
+	}
 }
 
 // forget makes the next look a new one.
@@ -205,8 +216,7 @@ func byTurn(a, b gate.FlowState) int {
 func (c *Console) serveFlows(v *visit) {
 	q := v.r.URL.Query()
 	class, pattern := q.Get("class"), strings.ToLower(q.Get("find"))
-	if c.deps.Flows == nil {
-		v.problem(http.StatusNotFound, "This gateway does not offer that.")
+	if !v.offered(c.deps.Flows != nil) {
 		return
 	}
 	if len(pattern) > maxPattern {

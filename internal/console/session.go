@@ -16,7 +16,7 @@ import (
 const (
 	cookiePrefix = "millrace_session"
 	maxLogin     = 4 << 10 // bytes of a login's body
-	maxOwn       = 16      // sessions of one key: nobody logs others out by logging in
+	maxOwn       = 16      // sessions, and streams, of one key: nobody pushes others out
 )
 
 // session is one login. The key is known by its hash alone, which is asked for

@@ -16,31 +16,37 @@ func (c *Console) serveState(v *visit) {
 	_, _ = v.w.Write(c.latest(time.Now()).bytes)
 }
 
-// enter counts a stream in, if there is room for it.
-func (c *Console) enter() bool {
+// enter counts a stream of somebody in, if there is room for it. Where there are no
+// keys all are of one.
+func (c *Console) enter(name string) bool {
+	locked := c.locked()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.streams >= c.options.Streams {
+	if c.streams >= c.options.Streams || locked && c.streamsOf[name] >= maxOwn {
 		return false
 	}
 	c.streams++
+	c.streamsOf[name]++
 	return true
 }
 
-func (c *Console) leave() {
+func (c *Console) leave(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.streams--
+	if c.streamsOf[name]--; c.streamsOf[name] == 0 {
+		delete(c.streamsOf, name)
+	}
 }
 
 // serveStream sends a frame a second for as long as the visitor may look.
 func (c *Console) serveStream(v *visit) {
-	if !c.enter() {
+	if !c.enter(v.who.Name) {
 		v.w.Header().Set("Retry-After", "30")
 		v.problem(http.StatusServiceUnavailable, "Too many pages are open.")
 		return
 	}
-	defer c.leave()
+	defer c.leave(v.who.Name)
 	h := v.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")

@@ -97,3 +97,38 @@ func TestWords(t *testing.T) {
 		t.Errorf("%q, want %q", b.String(), want)
 	}
 }
+
+// TestTicksAreTrue: the axis has round numbers, and none that its words make another.
+func TestTicksAreTrue(t *testing.T) {
+	ticks := regexp.MustCompile(`class="tick y"[^>]*>([^<]*)<`)
+	whole := func(v float64) string { return Grouped(int64(v + 0.5)) }
+	for _, c := range []struct {
+		most float64
+		say  func(float64) string
+		want string
+	}{
+		{0, whole, "0"},
+		{1, whole, "0 1"},
+		{2, whole, "0 1 2"},
+		{3, whole, "0 2 4"},
+		{5, whole, "0 3 6"},
+		{15, whole, "0 8 16"},
+		{145, whole, "0 80 160"},
+		{300, whole, "0 150 300"},
+		{1_190_000, whole, "0 600,000 1,200,000"},
+		{0.98, Percent, "0 % 50 % 100 %"},
+		{8.3, Number, "0.0 5.0 10.0"},
+		{0.9, Number, "0.0 0.5 1.0"},
+		{610, Wait, "0 s 400 s 800 s"},
+	} {
+		p := NewPage("x")
+		p.Plot(Plot{Say: c.say, Lines: []Line{{Y: []float64{0, c.most}}}})
+		var got []string
+		for _, found := range ticks.FindAllStringSubmatch(string(p.Close()), -1) {
+			got = append(got, found[1])
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("up to %v: %q, want %q", c.most, got, c.want)
+		}
+	}
+}

@@ -106,7 +106,7 @@ type Plot struct {
 // The size of a plot, and of its margins.
 const (
 	plotWidth, plotHeight = 340, 200
-	left, right           = 52, 22
+	left, right           = 64, 22
 	top, bottom           = 12, 24
 	dotted                = 60 // points up to which each is a dot
 )
@@ -127,26 +127,42 @@ func (p *Page) Plot(d Plot) {
 	}
 	p.Add(`</span></figcaption>`)
 	p.addf(`<svg viewBox="0 0 %d %d" role="img" aria-label="%s, at most %s">`, plotWidth, plotHeight, html.EscapeString(d.Title), html.EscapeString(d.Say(most)))
-	for _, share := range []float64{0, 0.5, 1} {
-		y := height(share)
-		p.addf(`<path class="grid" d="M%d %.1fH%d"/><text class="tick y" x="%d" y="%.1f">%s</text>`,
-			left, y, plotWidth-right, left-6, y+4, html.EscapeString(d.Say(share*most)))
-		if most == 0 {
-			break
+	step := half(most)
+	for i, said := 0, ""; i <= 2 && (i == 0 || most > 0); i++ {
+		y := height(float64(i) / 2)
+		p.addf(`<path class="grid" d="M%d %.1fH%d"/>`, left, y, plotWidth-right)
+		if tick := d.Say(float64(i) * step); tick != said && (i != 1 || tick != d.Say(2*step)) {
+			p.addf(`<text class="tick y" x="%d" y="%.1f">%s</text>`, left-6, y+4, html.EscapeString(tick))
+			said = tick
 		}
 	}
 	for i, t := range d.Ticks {
 		p.addf(`<text class="tick x" x="%.1f" y="%d">%s</text>`, across(i, len(d.Ticks)), plotHeight-6, html.EscapeString(t))
 	}
 	for _, l := range d.Lines {
-		p.curve(l, most)
+		p.curve(l, 2*step)
 	}
 	p.Add(`</svg></figure>`)
 }
 
 func (p *Page) addf(format string, args ...any) { fmt.Fprintf(&p.out, format, args...) }
 
-// height is where a share of the largest value stands.
+// half is a round number that is at least half of most.
+func half(most float64) float64 {
+	if most <= 0 {
+		return 0
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(most/2)))
+	for _, round := range []float64{1, 1.5, 2, 2.5, 3, 4, 5, 6, 8} {
+		whole := round == math.Trunc(round) || unit >= 10
+		if whole && 2*round*unit >= most {
+			return round * unit
+		}
+	}
+	return 10 * unit
+}
+
+// height is where a share of the axis stands.
 func height(share float64) float64 { return top + (1-share)*(plotHeight-top-bottom) }
 
 // across is where the i-th of n points stands.

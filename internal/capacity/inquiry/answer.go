@@ -110,7 +110,12 @@ var parameters = map[string]func(*Question, string) error{
 }
 
 func text(field func(*Question) *string) func(*Question, string) error {
-	return func(q *Question, s string) error { *field(q) = s; return nil }
+	return func(q *Question, s string) error {
+		if *field(q) = s; s == "" {
+			return errors.New("write something, or leave it out")
+		}
+		return nil
+	}
 }
 
 var errNumber = errors.New("is no number above 0")

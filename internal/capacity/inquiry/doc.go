@@ -19,6 +19,8 @@
 //   - I2 Bounded: an answer plays no more requests than its effort allows, about.
 //   - I3 Exact: a diff takes away lines that hold in the configuration, and adds
 //     lines that a configuration file takes for the values that were suggested.
+//   - I4 Dealt: users are of the tenants of clients' keys; of those of viewers and
+//     operators only where there are no others.
 //
 // # Concurrency
 //

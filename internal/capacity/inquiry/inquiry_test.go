@@ -208,6 +208,7 @@ func TestFaultsAreToldTogether(t *testing.T) {
 		"users=x", "users=0", "users=20000", "users=1,2,3,4,5,6,7,8,9", "duration=2h", "class=chat:0", "as=post", "arrivals=never", "workload=poem",
 		"requests_per_user=2", "requests_per_user=NaN/m", "requests_per_user=Inf/m", "tokens=NaN",
 		"think=5s&requests_per_user=2/m", "think=5s&arrivals=poisson", "cv=3", "cv=3&arrivals=poisson", "workload=chat&tokens=5", "workload=code&tokens_sigma=1",
+		"think=0s", "arrivals=bursts&cv=0", "requests_per_user=", "users=",
 	} {
 		if _, err := inquiry.Answer(t.Context(), b, query(t, q)); !errors.Is(err, capacity.ErrOptions) {
 			t.Errorf("%s: %v", q, err)
@@ -289,6 +290,29 @@ routes: [{model: "gpt-*", upstreams: [main], class: batch}, {model: "*", upstrea
 		o, err := (&inquiry.Question{Model: c.model, Class: c.class}).Options(b)
 		if err != nil || len(o.Work.Mix) != 1 || string(o.Work.Mix[0].Class) != c.want {
 			t.Errorf("%q of class %q is %v, want %s: %v", c.model, c.class, o.Work.Mix, c.want, err)
+		}
+	}
+}
+
+// TestI4UsersHoldClientsKeys: nobody plays the tenants of keys that are for looking and acting,
+// unless there are no others.
+func TestI4UsersHoldClientsKeys(t *testing.T) {
+	for text, want := range map[string][]string{
+		"keys: [{name: app, role: client, sha256: A}, {name: ops, role: operator, sha256: B}, {name: phone, tenant: shop, sha256: C}, {name: desk, role: viewer, sha256: D}]\n": {"app", "shop"},
+		"keys: [{name: ops, role: operator, sha256: A}, {name: desk, role: viewer, sha256: B}]\n":                                                                               {"ops", "desk"},
+		"": nil,
+	} {
+		for _, digit := range "ABCD" {
+			text = strings.Replace(text, "sha256: "+string(digit), "sha256: "+strings.Repeat(string(digit), 64), 1)
+		}
+		path := filepath.Join(t.TempDir(), "millrace.yaml")
+		if err := os.WriteFile(path, []byte("state_dir: "+t.TempDir()+"\n"+text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b := configured(t, config.Source{File: path, Environ: []string{}})
+		o, err := (&inquiry.Question{}).Options(b)
+		if diff := cmp.Diff(want, o.Work.Tenants); err != nil || diff != "" {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 	}
 }

@@ -174,10 +174,23 @@ func (q *Question) mix(o *capacity.Options, b *Base) error {
 		}
 		w.Mix = append(w.Mix, share)
 	}
-	for i := range c.Keys {
-		w.Tenants = append(w.Tenants, c.Keys[i].Tenant)
-	}
+	w.Tenants = tenants(c.Keys)
 	return nil
+}
+
+// tenants are those of the keys that users hold: the clients', or all where none is.
+func tenants(keys []config.Key) (clients []string) {
+	var all []string
+	for i := range keys {
+		all = append(all, keys[i].Tenant)
+		if keys[i].Role == "" || keys[i].Role == "client" {
+			clients = append(clients, keys[i].Tenant)
+		}
+	}
+	if clients == nil {
+		return all
+	}
+	return clients
 }
 
 // usual is the class of the route, which counts where nothing else names one.

@@ -163,12 +163,12 @@ func (p *page) card(i int) {
 	p.fact("errors, share", percent(roundTo(100*share(x.Errors, x.Answered+x.Errors), 2)), tone)
 	p.fact("answers a second", fmt.Sprintf("%.2f", x.AnswersPerSecond), "")
 	p.fact("tokens a minute", round(60*x.TokensPerSecond), "")
-	p.fact("latency p50", ms(x.Latency.P50), "")
-	p.fact("latency p95", ms(x.Latency.P95), "")
+	p.fact("latency p50", orDash(x.Latency.P50, x.Answered), "")
+	p.fact("latency p95", orDash(x.Latency.P95, x.Answered), "")
 	if x.Wait.Count > 0 {
 		p.fact("told wait p95", ms(x.Wait.P95), "")
 	}
-	p.fact("fairness (Jain)", fmt.Sprintf("%.4f", x.Fairness.Jain), "")
+	p.fact("fairness (Jain)", jain(&x.Fairness), "")
 	if x.Judge != nil {
 		p.fact("quota used", percent(roundTo(100*x.Judge.Utilization(), 1)), "")
 		tone = "good"

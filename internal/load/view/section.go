@@ -221,6 +221,14 @@ func orDash(v float64, n int64) string {
 	return ms(v)
 }
 
+// jain is the index of fairness; none where nobody has got anything.
+func jain(f *load.Fairness) string {
+	if f.Jain == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.4f", f.Jain)
+}
+
 // statuses is how requests ended, in the target's words and in ours.
 func (p *page) statuses() {
 	t := &table{targets: p.report.Targets}
@@ -279,7 +287,7 @@ func (p *page) fairness() {
 	for i := range p.targets {
 		f := &p.targets[i].Fairness
 		rows = append(rows, []string{
-			p.targets[i].Target, fmt.Sprintf("%.4f", f.Jain), decimal(int64(f.Users)), decimal(f.LeastAnswers), decimal(f.MostAnswers),
+			p.targets[i].Target, jain(f), decimal(int64(f.Users)), decimal(f.LeastAnswers), decimal(f.MostAnswers),
 		})
 	}
 	p.table("Jain's index of the tokens served per user; a greedy user is left out.", []string{"target", "Jain", "users", "least answers", "most answers"}, rows)

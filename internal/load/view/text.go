@@ -172,7 +172,7 @@ func (t *table) service() {
 	t.count("streams cut", func(x *load.Result) int64 { return x.Streams.Cut })
 	t.count("stream comments", func(x *load.Result) int64 { return x.Streams.Comments })
 	t.all("fairness (Jain, served cost)", func(x *load.Result) string {
-		return fmt.Sprintf("%.4f of %d users", x.Fairness.Jain, x.Fairness.Users)
+		return fmt.Sprintf("%s of %d users", jain(&x.Fairness), x.Fairness.Users)
 	})
 	t.all("answers a user", func(x *load.Result) string {
 		return fmt.Sprintf("%d to %d", x.Fairness.LeastAnswers, x.Fairness.MostAnswers)

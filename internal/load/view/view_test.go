@@ -433,3 +433,20 @@ func TestLine(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingAnsweredHasNoFigures: of what nobody was answered no latency is told, and no fairness.
+func TestNothingAnsweredHasNoFigures(t *testing.T) {
+	r := &load.Report{Targets: []load.Result{{Target: "t", URL: "http://a", Errors: 5, Fairness: load.Fairness{Users: 3}}}}
+	var page, text bytes.Buffer
+	if err := errors.Join(WriteHTML(&page, r), WriteText(&text, r)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"latency p50", "latency p95", "fairness (Jain)"} {
+		if !strings.Contains(page.String(), "<dt>"+name+"</dt><dd>-</dd>") {
+			t.Errorf("the page has a %s of nothing", name)
+		}
+	}
+	if strings.Contains(page.String()+text.String(), "0.0000") || !strings.Contains(text.String(), "- of 3 users") {
+		t.Errorf("the text has figures of nothing:\n%s", text.String())
+	}
+}

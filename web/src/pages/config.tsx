@@ -23,7 +23,7 @@ export function Config() {
         <span class="soft" role="status">{seen.length} of {all.length} settings</span>
       </form>
       {seen.length === 0 ? <Empty>No setting matches.</Empty> : (
-        <Table label="Settings" className="settings">
+        <Table label="Settings" className="settings stack">
           <thead>
             <tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th></tr>
           </thead>
@@ -31,8 +31,8 @@ export function Config() {
             {seen.map((s) => (
               <tr key={s.name}>
                 <th scope="row"><code>{s.name}</code></th>
-                <td><code>{s.value || "–"}</code></td>
-                <td class={s.origin === "default" ? "soft" : ""}>{s.origin}</td>
+                <td class="all" data-is="Value"><code>{s.value || "–"}</code></td>
+                <td class="all" data-is="From"><span class={s.origin === "default" ? "soft" : ""}>{s.origin}</span></td>
               </tr>
             ))}
           </tbody>

@@ -52,10 +52,10 @@ function Classes({ all }: { all: ClassLine[] }) {
               <td class="n" data-is="Waiting"><Num of={c.waiting} /></td>
               <td class="n" data-is="Running"><Num of={c.running} /></td>
               <td class="n" data-is="Oldest"><Num of={c.oldest_ms} is={c.oldest_ms > 0 ? span(c.oldest_ms) : "–"} /></td>
-              <td data-is="Starts" class="all"><Rate of={c.rate} /></td>
+              <td data-is="Starts" class="all"><span><Rate of={c.rate} /></span></td>
               <td class="n" data-is="Ended"><Num of={c.finished} /></td>
               <td class="n" data-is="Answered"><Num of={c.served} /></td>
-              <td class="n" data-is="Refused"><Num of={c.refused} /></td>
+              <td class="n" data-is="Turned away"><Num of={c.refused} /></td>
               {acts() && (
                 <td class="do">{c.weight > 0 && <button onClick={() => setPaused(c)}>{c.paused ? "Resume" : "Pause"}<span class="hidden"> the class {c.name}</span></button>}</td>
               )}
@@ -108,7 +108,7 @@ function Row({ of: f, end }: { of: FlowLine; end: (f: FlowLine) => void }) {
       <td data-is="Class">{f.class}{f.moved_up && <> <Pill kind="plain">moved up</Pill></>}</td>
       <td class="n" data-is="Waiting"><Num of={f.waiting} /></td>
       <td class="n" data-is="Running"><Num of={f.running} /></td>
-      <td data-is="Starts in" class="line all"><Eta of={f} /></td>
+      <td data-is="Starts in" class="line all"><span><Eta of={f} /></span></td>
       <td class="n" data-is="Oldest"><Num of={f.oldest_ms} is={f.waiting > 0 ? span(f.oldest_ms) : "–"} /></td>
       <td data-is="Waits for" class="line" title={reason(f.reason)}>{f.waiting > 0 && f.reason ? shortly(f.reason) : "–"}</td>
       <td class="wide" data-is="Share, due"><Bar whole={Math.max(2 * f.fair_share, f.share, 1e-6)} parts={[{ kind: f.share > f.fair_share ? "reserved" : "used", size: f.share }]} mark={f.fair_share} /> <Num of={f.share} is={fine(f.share)} /> <span class="soft">of <Num of={f.fair_share} is={fine(f.fair_share)} /></span></td>

@@ -110,12 +110,6 @@ export function Request({ id }: { id: string }) {
       <Sentences id="why" title="Why" of={r.why} />
       <h2>What happened when</h2>
       <Timeline of={r} />
-      {r.by && (
-        <>
-          <h2>What the wait was for</h2>
-          <Waits of={r.by} total={r.queued_ms} />
-        </>
-      )}
       {r.moments && (
         <details class="meaning">
           <summary>Moment by moment</summary>
@@ -125,10 +119,16 @@ export function Request({ id }: { id: string }) {
           </Table>
         </details>
       )}
+      {r.by && (
+        <>
+          <h2>What the wait was for</h2>
+          <Waits of={r.by} total={r.queued_ms} />
+        </>
+      )}
       <Sentences id="help" title="What would have helped" of={r.help} />
       <h2>Attempts</h2>
       {r.tries ? (
-        <Table label="Attempts">
+        <Table label="Attempts" className="stack">
           <thead>
             <tr>
               <th scope="col">Attempt</th>
@@ -145,15 +145,15 @@ export function Request({ id }: { id: string }) {
           <tbody>
             {r.tries.map((t) => (
               <tr key={t.number}>
-                <th scope="row">{t.number}</th>
-                <td class="cut">{t.upstream}{t.model && <span class="soft"> {t.model}</span>}</td>
-                <td>{t.kind === "none" ? <Pill kind="good">answered</Pill> : <Pill kind="bad">{t.kind.replaceAll("_", " ")}</Pill>}</td>
-                <td class="n">{t.status || "–"}</td>
-                <td class="n"><Span ms={t.start_ms} /></td>
-                <td class="n">{t.first_byte_ms > 0 ? <Span ms={t.first_byte_ms} /> : "–"}</td>
-                <td class="n"><Span ms={t.total_ms} /></td>
-                <td class="line">{tokens(t.estimated)}</td>
-                <td class="line">{tokens(t.used)}{t.counted && <span class="soft"> (counted here)</span>}</td>
+                <th scope="row" data-is="Attempt">{t.number}</th>
+                <td class="wrap all" data-is="Upstream"><span>{t.upstream}{t.model && <span class="soft also"> {t.model}</span>}</span></td>
+                <td class="all" data-is="Result">{t.kind === "none" ? <Pill kind="good">answered</Pill> : <Pill kind="bad">{t.kind.replaceAll("_", " ")}</Pill>}</td>
+                <td class="n" data-is="HTTP">{t.status || "–"}</td>
+                <td class="n" data-is="After"><Span ms={t.start_ms} /></td>
+                <td class="n" data-is="First byte">{t.first_byte_ms > 0 ? <Span ms={t.first_byte_ms} /> : "–"}</td>
+                <td class="n" data-is="Took"><Span ms={t.total_ms} /></td>
+                <td class="line all" data-is="Estimated"><span>{tokens(t.estimated)}</span></td>
+                <td class="line all" data-is="Used"><span>{tokens(t.used)}{t.counted && <span class="soft"> (counted here)</span>}</span></td>
               </tr>
             ))}
           </tbody>

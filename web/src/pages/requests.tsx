@@ -32,8 +32,8 @@ export function Requests() {
   if (all.length === 0) return <Empty>No request has ended yet.</Empty>;
   return (
     <>
-      <p class="soft">The latest 100 that have ended, last first. They are kept in memory, and the text of none.</p>
-      <Table label="Latest requests" className="requests">
+      <p class="soft lead">The latest 100 that have ended, last first. They are kept in memory, and the text of none.</p>
+      <Table label="Latest requests" className="requests stack">
         <thead>
           <tr>
             <th scope="col">Arrived</th>
@@ -52,13 +52,13 @@ export function Requests() {
             <tr key={r.id}>
               <th scope="row"><a href={`#/request/${encodeURIComponent(r.id)}`}>{moment(r.arrived)}<span class="hidden">, request {r.id}</span></a></th>
               <td><Outcome of={r} /></td>
-              <td class="n"><Span ms={r.queued_ms} /></td>
-              <td class="n"><Span ms={r.total_ms} /></td>
-              <td class="cut">{r.user}</td>
-              <td>{r.class}</td>
-              <td class="cut">{r.model}</td>
-              <td class="cut">{r.upstream || "–"}</td>
-              <td class="n"><Num of={r.used.input + r.used.output} /></td>
+              <td class="n" data-is="Waited"><Span ms={r.queued_ms} /></td>
+              <td class="n" data-is="In all"><Span ms={r.total_ms} /></td>
+              <td class="cut all" data-is="User">{r.user || "–"}</td>
+              <td class="cut" data-is="Class">{r.class}</td>
+              <td class="cut rest">{r.model}</td>
+              <td class="cut rest">{r.upstream || "–"}</td>
+              <td class="n" data-is="Tokens"><Num of={r.used.input + r.used.output} /></td>
             </tr>
           ))}
         </tbody>
