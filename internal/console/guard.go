@@ -69,7 +69,7 @@ func (c *Console) admit(v *visit, n need) bool {
 		return true
 	case !ok:
 		v.w.Header().Set("WWW-Authenticate", "Bearer")
-		v.problem(http.StatusUnauthorized, "Log in with a key, or send one as 'Authorization: Bearer KEY'.")
+		v.problem(http.StatusUnauthorized, "Log in with a key whose role is viewer or operator, or send one as 'Authorization: Bearer KEY'.")
 		return false
 	case n == act && who.Role != Operator:
 		c.audit(v, "refused", "path", v.r.URL.Path, "why", "a viewer")

@@ -126,6 +126,12 @@ func TestVerdict(t *testing.T) {
 		s.Upstreams[0].Breaker = breaker.Snapshot{State: breaker.Open, NextProbe: now.Add(30 * time.Second)}
 		return s
 	}
+	rated := func(now time.Time) gate.Snapshot { // the class holds them up, not the upstream
+		s := snapshot(now)
+		c := &s.ByClass[0]
+		c.Rate, c.Started, c.Next = gate.Rate{Max: 30, Per: time.Minute}, 30, now.Add(20*time.Second)
+		return s
+	}
 	idle := func(now time.Time) gate.Snapshot {
 		s := snapshot(now)
 		s.Waiting = 0
@@ -138,6 +144,11 @@ func TestVerdict(t *testing.T) {
 		u.Windows = append(u.Windows, quota.State{Dim: quota.Total, Span: time.Minute, Configured: 100, Learned: 100, Used: 300, Shadow: true})
 		return s
 	}
+	wrong := func(now time.Time) gate.Snapshot { // more is configured than the provider allows
+		s := snapshot(now)
+		s.Upstreams[0].Windows[0].Configured = 600
+		return s
+	}
 	for _, tc := range []struct {
 		name     string
 		snapshot func(time.Time) gate.Snapshot
@@ -146,10 +157,12 @@ func TestVerdict(t *testing.T) {
 		words    []string
 	}{
 		{"waits", snapshot, false, "busy", []string{"3 requests wait", "main requests/min, 88 % used"}},
+		{"waits for less than was said", wrong, false, "busy", []string{"88 % used. main allows 50 of the 600 requests/min that are configured."}},
 		{"idle", idle, false, "good", []string{"All clear", "88 %"}},
 		{"watched", watched, false, "good", []string{"Tightest: main requests/min, 88 %"}},
 		{"down", open, true, "bad", []string{"main is down", "again in 30 s", "3 requests wait"}},
 		{"throttled", idle, true, "busy", []string{"main answered 429 2.0 s ago"}},
+		{"class rate", rated, false, "busy", []string{"Tightest: the rate of class chat, 100 % used."}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -161,7 +161,7 @@ func (c *Console) login(v *visit) {
 	if v.who = who; !ok {
 		v.who = Principal{}
 		c.audit(v, "login refused")
-		v.problem(http.StatusUnauthorized, "This key is not known.")
+		v.problem(http.StatusUnauthorized, "This key is not known, or may only ask models: here its role must be viewer or operator.")
 		return
 	}
 	now := time.Now()

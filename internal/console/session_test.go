@@ -43,3 +43,16 @@ func TestSessionsOfOneHost(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysOfClientsAreToldTheRole: whose key asks models alone is not left to think that it was mistyped.
+func TestKeysOfClientsAreToldTheRole(t *testing.T) {
+	s := newSite(t, true, console.Options{})
+	for name, w := range map[string]*httptest.ResponseRecorder{
+		"login":   s.ask("POST", "/api/v1/console/session", `{"key":"client"}`),
+		"program": s.ask("GET", statePath, "", "Authorization", "Bearer client"),
+	} {
+		if w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), "role") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}

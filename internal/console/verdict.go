@@ -21,6 +21,9 @@ const lastly = time.Minute
 // tolerated is the share of requests without an answer that is not worth one.
 const tolerated = 0.01
 
+// farLess is the share of a configured limit that is worth a word if no more is allowed.
+const farLess = 0.75
+
 // verdict is how the gateway stands, in words.
 type verdict struct {
 	Level string `json:"level"`
@@ -50,7 +53,7 @@ func judge(now time.Time, s *state, f *figures) verdict {
 	name, used := tightest(s)
 	switch {
 	case s.Waiting > 0 && name != "":
-		return verdict{levelBusy, waiting(s)[1:] + " Tightest: " + name + ", " + percent(used) + " used."}
+		return verdict{levelBusy, waiting(s)[1:] + " Tightest: " + name + ", " + percent(used) + " used." + less(s)}
 	case s.Waiting > 0:
 		return verdict{levelBusy, waiting(s)[1:]}
 	case name != "" && used > 0:
@@ -71,7 +74,23 @@ func lost(s *state, m *minute) string {
 	}
 	text := fmt.Sprintf("%d of the %d requests of the last minute were turned away: Requests says why.", m.away, m.finished)
 	if name, used := tightest(s); name != "" && used > 0 {
-		text += " Tightest: " + name + ", " + percent(used) + " used."
+		text += " Tightest: " + name + ", " + percent(used) + " used." + less(s)
+	}
+	return text
+}
+
+// less says which provider allows far less than is configured, and so that what is used
+// is a share of that; empty if none does.
+func less(s *state) string {
+	text, least := "", farLess
+	for i := range s.Upstreams {
+		u := &s.Upstreams[i]
+		for j := range u.Windows {
+			w := &u.Windows[j]
+			if share := float64(w.Learned) / float64(max(w.Configured, 1)); share <= least && !w.Shadow {
+				text, least = fmt.Sprintf(" %s allows %d of the %d %s that are configured.", u.Name, w.Learned, w.Configured, unit(w)), share
+			}
+		}
 	}
 	return text
 }
@@ -111,7 +130,8 @@ func waiting(s *state) string {
 }
 
 // tightest is the limit of which most is used, and how much; empty if there is
-// none. One that is only watched holds nobody up.
+// none. One that is only watched holds nobody up, nor does the
+// rate of a class of which nobody waits.
 func tightest(s *state) (name string, used float64) {
 	used = -1
 	for i := range s.Upstreams {
@@ -127,6 +147,12 @@ func tightest(s *state) (name string, used float64) {
 		}
 		if u.Seats > 0 && !u.SeatsShadow && float64(u.InUse)/float64(u.Seats) > used {
 			name, used = u.Name+" seats", float64(u.InUse)/float64(u.Seats)
+		}
+	}
+	for i := range s.Classes {
+		c := &s.Classes[i]
+		if r := c.Rate; r != nil && !r.Shadow && r.Next > 0 && c.Waiting > 0 && used < 1 {
+			name, used = "the rate of class "+c.Name, 1
 		}
 	}
 	return name, used

@@ -130,6 +130,7 @@ func (s *Set) hold(w http.ResponseWriter, r *http.Request, h *held) {
 	if applied := p.applied(); applied != "" {
 		w.Header().Set("Preference-Applied", applied)
 	}
+	w.Header().Set("Millrace-Request-Id", h.task.ID) // by which its story is known
 	h.answer(w)
 }
 

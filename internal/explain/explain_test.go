@@ -256,8 +256,12 @@ func TestHelp(t *testing.T) {
 		"short wait":  {event.Record{Queued: s / 10, Reason: flow.ReasonTokens}, nil, `^$`},
 		"throttled":   {event.Record{}, []event.Attempt{{Kind: llm.KindThrottle, Upstream: "main"}, {Kind: llm.KindThrottle, Upstream: "main"}}, `^A quota as .*main.*account\.$`},
 		"wasteful": {
-			event.Record{Queued: 5 * s, Attempts: 1, Reason: flow.ReasonTurn, Estimated: llm.Size{Output: 900}, Used: llm.Usage{Output: 10}},
+			event.Record{Queued: 5 * s, Attempts: 1, Reason: flow.ReasonTokens, Estimated: llm.Size{Output: 900}, Used: llm.Usage{Output: 10}},
 			nil, `900 tokens of answer were reserved and 10 used`,
+		},
+		"no tokens were scarce": {
+			event.Record{Queued: 5 * s, Attempts: 1, Reason: flow.ReasonRequests, Upstream: "main", Estimated: llm.Size{Output: 900}, Used: llm.Usage{Output: 10}},
+			nil, `^More quota [^\n]*$`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -266,6 +270,21 @@ func TestHelp(t *testing.T) {
 				t.Errorf("help is %q, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestHeldInVain: whoever was held until the end is told what it all was for, and that the
+// rest of the wait would have come on top.
+func TestHeldInVain(t *testing.T) {
+	r := &event.Record{
+		Outcome: flow.OutcomeHoldExpired, Cause: "hold", Reason: flow.ReasonTurn, Queued: 8 * s, Total: 8 * s, Hold: 8 * s, Expected: 2 * s,
+		Waits: waits(flow.ReasonRequests, 7*s, flow.ReasonTurn, s),
+	}
+	text := Ended(r, nil).Text()
+	for _, want := range []string{"mostly for the upstream's requests per time", "waited up to 2.0 s more.", "waits longer (10 s, 9", "More quota"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in:\n%s", want, text)
+		}
 	}
 }
 

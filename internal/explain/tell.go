@@ -112,7 +112,7 @@ func (t teller) summary() string {
 	case r.Queued > 0 && r.Attempts > 0:
 		text += ", of which " + span(r.Queued) + " in the queue, " + t.mostly() + wantOf(t.chief())
 	case r.Queued > 0:
-		text += ", all of it in the queue for " + wantOf(r.Reason)
+		text += ", all of it in the queue " + t.mostly() + wantOf(t.chief())
 		if r.Queued < r.Total*9/10 {
 			text = strings.Replace(text, "all of it", span(r.Queued)+" of it", 1)
 		}
@@ -198,7 +198,9 @@ func (t teller) why() []string {
 	} else if r.Cause != "" {
 		all = append(all, "It was turned away: "+r.Cause+detail(r)+".")
 	}
-	if r.Expected > 0 && r.Attempts == 0 {
+	if more := r.Expected; more > 0 && r.Cause == "hold" {
+		all = append(all, "It would have waited up to "+span(more)+" more.")
+	} else if more > 0 && r.Attempts == 0 {
 		all = append(all, "It would have waited up to "+span(r.Expected)+" for "+wantOf(r.Reason)+held(r)+".")
 	}
 	if r.Queued > 0 {

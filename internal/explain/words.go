@@ -105,9 +105,12 @@ func (t teller) help() []string {
 		all = append(all, "Fewer requests at a time, more quota, or a longer queue (limits.queue).")
 	case "flow_full":
 		all = append(all, "Fewer requests of this user at a time, or a higher limits.queue_per_user.")
-	case "too_long", "hold":
-		all = append(all, t.patience())
+	case "too_long":
+		all = append(all, t.patience(r.Expected))
 		all = append(all, lift(r, r.Reason, r.Upstream)...)
+	case "hold":
+		all = append(all, t.patience(r.Queued+r.Expected))
+		all = append(all, lift(r, t.chief(), t.where())...)
 	case "too_large":
 		all = append(all, "A shorter prompt or a smaller max_tokens; a larger quota, if the provider allows more.")
 	case "no_upstream":
@@ -120,19 +123,19 @@ func (t teller) help() []string {
 		}
 	}
 	all = append(all, t.mend()...)
-	if over := r.Estimated.Output - r.Used.Output; r.Attempts > 0 && r.Used.Output > 0 && over > r.Used.Output && r.Queued >= longWait {
+	scarce := t.chief() == flow.ReasonTokens || t.chief() == flow.ReasonOutput
+	if over := r.Estimated.Output - r.Used.Output; scarce && r.Attempts > 0 && r.Used.Output > 0 && over > r.Used.Output && r.Queued >= longWait {
 		all = append(all, fmt.Sprintf("A max_tokens near what is used: %d tokens of answer were reserved and %d used, so others waited for nothing.",
 			r.Estimated.Output, r.Used.Output))
 	}
 	return all
 }
 
-// patience says how long a hold it would have needed.
-func (t teller) patience() string {
-	r := t.r
+// patience says how long a hold it would have needed, in all.
+func (t teller) patience(all time.Duration) string {
 	need := "A client that waits longer"
-	if r.Expected > 0 {
-		need += fmt.Sprintf(" (%s, 9 times of 10 enough)", span(r.Expected))
+	if t.r.Expected > 0 {
+		need += fmt.Sprintf(" (%s, 9 times of 10 enough)", span(all))
 	}
 	return need + ", or one that sends Prefer: respond-async and asks for the result later."
 }

@@ -16,7 +16,7 @@ func (q *Queue) Ahead(it *Item) (requests int, work float64) {
 	if arrived := u.arrived - head.ahead; arrived > 0 { // of which some may have left
 		work += max(it.ahead-head.ahead, 0) * min(1, u.backlog/arrived)
 	}
-	count := 1 + float64(len(u.items)-1)*min(1, (work-it.Cost)/max(u.backlog, it.Cost))
+	count := 1 + float64(len(u.items)-1)*min(1, (work-it.Cost)/max(u.backlog-it.Cost, it.Cost))
 	next := u.first > 0 && it == head // it goes before its siblings, and its tenant
 	for n := u; n.parent != nil; n = n.parent {
 		if next && n.parent.parent != nil {

@@ -86,16 +86,14 @@ func (g *Gate) expect(now time.Time, e *entry) (position int, wait float64, why 
 	return position, wait, why
 }
 
-// expect is for how long the class's rate keeps an entry waiting, in seconds; 0 if it
-// does not. Of those before it only its own class counts.
+// expect is for how long the class's rate keeps an entry waiting at least, in seconds, be
+// it for those before it, of whom only its own class counts.
 func (c *class) expect(now time.Time, e *entry, position int) float64 {
-	at := c.next()
-	if !at.After(now) {
+	if c.starts == nil || c.rate.Shadow {
 		return 0
 	}
 	mine, _ := e.pool.queue.Waiting(e.ask.Flow)
-	before := float64(max(min(position, mine)-1, 0))
-	return at.Sub(now).Seconds() + before*c.rate.Per.Seconds()/float64(c.rate.Max)
+	return c.starts.after(now, max(min(position, mine)-1, 0))
 }
 
 // behindTasks is how many tasks stand before a task that none can run beside now, and

@@ -133,3 +133,48 @@ func TestFirstInLineIsToldTheLimit(t *testing.T) {
 		t.Errorf("who waits: %+v", s)
 	}
 }
+
+// TestI8ClassRateOfABurst: starts that came at once come free at once, so each place
+// behind them is told the moment of its own start, and no mean pace up to it.
+func TestI8ClassRateOfABurst(t *testing.T) {
+	o := single(0)
+	o.Hold = time.Hour
+	o.Classes = []Class{{Name: flow.Chat, Rate: Rate{Max: 4, Per: time.Minute}}}
+	w := newWorld(t, o)
+	begin := w.now
+	starts := []time.Duration{61, 91, 91, 91, 122, 152} // after the beginning, by place
+	var waiting []uint64
+	for i := range 10 {
+		if i == 1 {
+			w.now = begin.Add(30 * time.Second) // one start is half a minute older than the other three
+		}
+		id, got := w.arrive(Ask{Flow: user(flow.Chat, 1)})
+		if i < 4 {
+			w.want("within the rate", got, id)
+			continue
+		}
+		waiting = append(waiting, id)
+	}
+	for _, id := range waiting {
+		s, waits := w.gate.Status(w.now, id)
+		if in := begin.Add(starts[s.Position-1] * time.Second).Sub(w.now); !waits || s.Reason != flow.ReasonRate || (s.ETA-in).Abs() > time.Second {
+			t.Errorf("place %d: told %v (%v), and starts in %v", s.Position, s.ETA, s.Reason, in)
+		}
+	}
+}
+
+// TestI8ClassRateForesees: who finds starts left, but more before him than that, is told
+// the rate that he will wait for, and not only what keeps those before him.
+func TestI8ClassRateForesees(t *testing.T) {
+	o := single(1)
+	o.Hold = time.Hour
+	o.Classes = []Class{{Name: flow.Chat, Rate: Rate{Max: 4, Per: time.Minute}}}
+	w := newWorld(t, o)
+	for i := range 10 {
+		id, _ := w.arrive(Ask{Flow: user(flow.Chat, i)})
+		s, waits := w.gate.Status(w.now, id)
+		if late := waits && s.ETA >= time.Minute; late != (i >= 4) {
+			t.Errorf("request %d at place %d: told %v (%v)", i, s.Position, s.ETA, s.Reason)
+		}
+	}
+}

@@ -68,13 +68,16 @@ type class struct {
 	maxWait time.Duration
 	quotes  calibration
 
-	clock    clock // how long its rate, or an operator, kept it from starting
+	clock    clock         // how long its rate, or an operator, kept it from starting
+	full     time.Duration // how long too many tasks ran while it was not kept, until it last was
+	fullFrom time.Duration // what the clock of the tasks showed when it last began not to be
 	paused   bool
 	held     bool      // its rate kept it from starting, when it was last looked at
 	freed    time.Time // when that ended last
 	exceeded int64     // starts that the rate, being a shadow, would have delayed
 	first    *entry    // of those that stand in a queue, by arrival
 	last     *entry
+	near     *entry // who joined them last: a reload makes all join anew, one after the other
 }
 
 // state is where a request is.

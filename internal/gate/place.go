@@ -41,6 +41,7 @@ func (g *Gate) expire(now time.Time) {
 			g.holdEnded(now, e)
 		case !e.retryAt.IsZero() && !e.retryAt.After(now):
 			e.failed, e.retryAt = e.failed&^(1<<e.upstream), time.Time{}
+			g.forgive(e)
 			e.pool.queue.Resume(&e.item)
 			g.schedule(e)
 		default: // it may spill from now on

@@ -20,6 +20,7 @@ type pool struct {
 	turned  []*entry // kept places whose turn came in the running search
 
 	searches int // looks through the heads so far
+	back     int // tasks put back into the order, and not seen since, at most
 
 	wake    time.Time // of the last search: when a blocked head will fit
 	unpark  time.Time // when a parked head may be helped by time
@@ -77,6 +78,9 @@ func (p *pool) restore(e *entry) {
 // did not.
 func (p *pool) take(e *entry) {
 	p.queue.Remove(&e.item)
+	if e.ask.Task {
+		p.back = max(p.back-1, 0)
+	}
 	p.gate.count(e, -1)
 	p.dirty = true
 	p.resume = p.resume || slices.ContainsFunc(p.halted, func(h halted) bool { return h.head == e })
@@ -117,12 +121,10 @@ func (g *Gate) count(e *entry, by int) {
 	}
 }
 
-// join puts an entry into the class's line, by arrival: almost always at its end.
+// join puts an entry into the class's line, by arrival.
 func (c *class) join(e *entry) {
-	at := c.last
-	for at != nil && at.arrived.After(e.arrived) {
-		at = at.older
-	}
+	at := c.before(e)
+	c.near = e
 	e.older, e.newer = at, c.first
 	if at != nil {
 		e.newer, at.newer = at.newer, e
@@ -136,8 +138,27 @@ func (c *class) join(e *entry) {
 	}
 }
 
+// before is after whom an entry belongs: almost always the last, or next to the one that
+// joined before it.
+func (c *class) before(e *entry) *entry {
+	at := c.last
+	if c.near != nil && at.arrived.After(e.arrived) {
+		at = c.near
+		for at.newer != nil && !at.newer.arrived.After(e.arrived) {
+			at = at.newer
+		}
+	}
+	for at != nil && at.arrived.After(e.arrived) {
+		at = at.older
+	}
+	return at
+}
+
 // part takes an entry out of the class's line.
 func (c *class) part(e *entry) {
+	if c.near == e {
+		c.near = e.older
+	}
 	if e.older != nil {
 		e.older.newer = e.newer
 	} else {

@@ -77,11 +77,23 @@ func (p *pool) accrue(s *search) bool {
 // unshelve puts a few tasks back into the order that waited for others to end, as long
 // as more may run and not many heads are known to wait for the upstreams.
 func (p *pool) unshelve(s *search) bool {
-	if p.queue.Shelved() == 0 || p.gate.tasks >= p.gate.options.Tasks || s.after >= maxAfter {
+	if s.after == 0 {
+		p.back = 0 // whoever was put back is gone
+	}
+	most := maxAfter - max(s.after, p.back)
+	if p.queue.Shelved() == 0 || p.gate.tasks >= p.gate.options.Tasks || most <= 0 {
 		return false
 	}
-	p.queue.Unshelve(maxAfter)
+	p.putBack(most)
 	return true
+}
+
+// putBack puts so many tasks back into the order. No more are than may soon run: whoever
+// asks and waits would be told to stand behind all of them.
+func (p *pool) putBack(most int) {
+	before := p.queue.Shelved()
+	p.queue.Unshelve(most)
+	p.back += before - p.queue.Shelved()
 }
 
 // unblock puts parked heads back where an event or time may have helped them.
@@ -97,7 +109,7 @@ func (p *pool) unblock(now time.Time) {
 		p.parked[i] = nil
 	}
 	p.parked = p.parked[:0]
-	p.queue.Unshelve(p.queue.Shelved())
+	p.putBack(1)
 	p.unhalt(now, nil)
 }
 
@@ -112,7 +124,7 @@ func (p *pool) rates(now time.Time) {
 		}
 		c.held = held
 		p.queue.Stop(c.name, held || c.paused)
-		c.clock.turn(now, c.shut())
+		p.gate.turn(now, c, c.shut())
 		if waiting, _ := p.queue.Waiting(flow.Key{Class: c.name}); held && waiting > 0 && !c.paused {
 			p.wake = earlier(p.wake, at)
 		}
@@ -146,6 +158,7 @@ func (s *search) try(it *fairqueue.Item, overdue bool) fairqueue.Verdict {
 	g, e := s.gate, it.Owner.(*entry)
 	if g.tasksFull(e) {
 		e.reason = flow.ReasonTasks
+		s.pool.back = 0
 		return fairqueue.Shelve
 	}
 	if at, held := e.tenant.next(s.now, e); held {
@@ -310,6 +323,9 @@ func (s *search) park(e *entry, at time.Time, why flow.Reason) fairqueue.Verdict
 // tenant's own quota.
 func (s *search) halt(e *entry, at time.Time) fairqueue.Verdict {
 	p := s.pool
+	if e.ask.Task {
+		p.back = 0 // the others of its tenant stand still with it
+	}
 	e.tenant.within(e.class).turn(e.class.open(s.now), flow.ReasonTenant)
 	p.halted = append(p.halted, halted{e.tenant, e.class.name, e})
 	p.unpark = earlier(p.unpark, at)
@@ -323,9 +339,18 @@ func (p *pool) unhalt(now time.Time, t *tenant) {
 			return false
 		}
 		h.tenant.freed, p.dirty = now, true
-		h.tenant.within(h.head.class).turn(h.head.class.open(now), flow.ReasonNone)
+		if !p.gate.halts(p, h) {
+			h.tenant.within(h.head.class).turn(h.head.class.open(now), flow.ReasonNone)
+		}
 		p.queue.StopTenant(h.class, h.tenant.options.Name, false)
 		return true
+	})
+}
+
+// halts reports whether another pool keeps the same tenant of the same class waiting.
+func (g *Gate) halts(but *pool, h halted) bool {
+	return slices.ContainsFunc(g.pools, func(p *pool) bool {
+		return p != but && slices.ContainsFunc(p.halted, func(o halted) bool { return o.tenant == h.tenant && o.class == h.class })
 	})
 }
 
@@ -390,6 +415,7 @@ func (p *pool) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 	e.tenant.reserve(now, e)
 	if e.ask.Task {
 		g.runTasks(1)
+		p.back = max(p.back-1, 0)
 	}
 	g.due.remove(e)
 	e.run = len(g.runs)
@@ -398,6 +424,7 @@ func (p *pool) dispatch(now time.Time, e *entry, u int, spare bool) bool {
 	e.booked = p.queue
 	e.attempts++
 	e.waited += wait
+	e.waits = e.waits.Fit(e.waited) // while a kept place was away no clock was read; what is told of it stands
 	if e.attempts == 1 && e.expected > 0 {
 		e.class.quotes.learn(e.expected, wait.Seconds())
 	}
@@ -418,6 +445,6 @@ func (g *Gate) grant(e *entry, wait time.Duration) {
 	}
 	g.actions = append(g.actions, Action{Kind: Dispatch, ID: e.id, Grant: Grant{
 		Upstream: e.upstream, Attempt: e.attempts, Waited: e.waited, Size: e.size,
-		ETA: e.p50, ETAP90: e.p90, Reason: reason, Waits: e.waits.Fit(e.waited), Probe: e.pass.Probe(),
+		ETA: e.p50, ETAP90: e.p90, Reason: reason, Waits: e.waits, Probe: e.pass.Probe(),
 	}})
 }

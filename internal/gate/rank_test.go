@@ -39,6 +39,36 @@ func TestI10OwnTasksHoldNobodyUp(t *testing.T) {
 	}
 }
 
+// TestI8TasksPutNobodyOff: however many users' tasks wait for others to end, who asks and
+// waits is not told to stand behind all of them, and is not turned away for that.
+func TestI8TasksPutNobodyOff(t *testing.T) {
+	o := single(8, perMinute(60))
+	o.Tasks = 4
+	w := newWorld(t, o)
+	const tasks = 2000
+	for i := range tasks {
+		w.arrive(Ask{Flow: user(flow.Batch, i), Task: true})
+	}
+	refused := 0
+	for i := range 300 {
+		for _, e := range w.gate.runs {
+			if w.now.Sub(e.since) >= 4*time.Second {
+				w.settle(e.id)
+				break
+			}
+		}
+		if i%2 == 0 {
+			if _, got := w.arrive(Ask{Flow: user(flow.Batch, -1-i%10)}); len(got) > 0 && got[0].Kind == Refuse {
+				refused++
+			}
+		}
+		w.pass(time.Second)
+	}
+	if refused > 0 {
+		t.Errorf("%d of 150 were refused", refused)
+	}
+}
+
 // TestI7AcceptedTasksAreLetIn: a task that was accepted is refused neither for the length
 // of the queue nor for that of its wait, and takes no place in it from those who ask.
 func TestI7AcceptedTasksAreLetIn(t *testing.T) {

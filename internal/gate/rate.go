@@ -48,6 +48,14 @@ func (s *starts) at() time.Time {
 	return s.ring[s.next].Add(s.per)
 }
 
+// after is the wait in seconds until the rate allows one more start than n, if all begin
+// as soon as it allows. Starts that came at once come free at once.
+func (s *starts) after(now time.Time, n int) float64 {
+	most := len(s.ring)
+	free := s.ring[(s.next+n%most)%most].Add(s.per)
+	return max(free.Sub(now).Seconds(), 0) + float64(n/most)*s.per.Seconds()
+}
+
 // count is how many starts still count against the rate.
 func (s *starts) count(now time.Time) int {
 	if s == nil {

@@ -226,7 +226,7 @@ func (g *Gate) setClasses(list []Class) {
 	for name, k := range old {
 		if now := g.classes[name]; now == nil || now.starts == nil && !now.paused {
 			g.unstop(name)
-			k.clock.turn(g.now, flow.ReasonNone)
+			g.turn(g.now, k, flow.ReasonNone)
 		}
 	}
 	g.remember(old)
@@ -312,11 +312,22 @@ func (g *Gate) renew(now time.Time, e *entry) {
 	}
 	e.spill = e.spill && g.routes[e.ask.Route].Spill
 	e.refusal = g.measure(e)
+	if e.retryAt.IsZero() {
+		g.forgive(e)
+	}
 	switch {
 	case e.refusal != nil:
 		g.due.set(e, now)
 	case e.state == queued:
 		g.schedule(e)
+	}
+}
+
+// forgive gives an entry that has failed at all that could hold it another chance there:
+// where it was to go on is no longer of its route.
+func (g *Gate) forgive(e *entry) {
+	if !slices.ContainsFunc(g.routes[e.ask.Route].Upstreams, func(u int) bool { return (e.failed|e.tooLarge)&(1<<u) == 0 }) {
+		e.failed = 0
 	}
 }
 

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -327,6 +328,42 @@ func TestAbandon(t *testing.T) {
 	}
 }
 
+// TestI11ReloadTakesTheLastResort: who has failed at one upstream and waits for another
+// does not wait, a day if it is a task, for one that a reload has taken away.
+func TestI11ReloadTakesTheLastResort(t *testing.T) {
+	o := single(1)
+	o.Upstreams[0].Breaker.Failures = 10
+	o.Upstreams = append(o.Upstreams, Upstream{Name: "b", Quota: quota.Options{Limits: []quota.Limit{perMinute(1)}, Meter: exact()}})
+	o.Routes = []Route{{Upstreams: []int{0, 1}}, {Upstreams: []int{1}}}
+	w := newWorld(t, o)
+	w.arrive(Ask{Flow: user(flow.Chat, 9), Route: 1}) // takes what b allows in this minute
+	id, got := w.arrive(Ask{Flow: user(flow.Chat, 1), Task: true})
+	w.want("at a", got, id)
+	w.want("b is full", w.step(Event{Kind: Again, ID: id, Result: Result{Kind: llm.KindTransient, Sent: true}}))
+	o.Routes = []Route{{Upstreams: []int{0}}, {Upstreams: []int{1}}}
+	w.want("a is all that is left", w.reconfigure(o), id)
+}
+
+// TestI11FailsWhereItsRouteWas: likewise when the attempt that a reload found under way
+// there fails.
+func TestI11FailsWhereItsRouteWas(t *testing.T) {
+	o := single(1)
+	o.Upstreams[0].Breaker.Failures = 10
+	o.Upstreams = append(o.Upstreams, Upstream{Name: "b", Quota: quota.Options{Seats: 1, Meter: exact()}})
+	o.Routes = []Route{{Upstreams: []int{0, 1}}}
+	w := newWorld(t, o)
+	id, got := w.arrive(Ask{Flow: user(flow.Chat, 1), Task: true})
+	w.want("at a", got, id)
+	failed := Event{Kind: Again, ID: id, Result: Result{Kind: llm.KindTransient, Sent: true}}
+	w.want("at b", w.step(failed), id)
+	o.Routes = []Route{{Upstreams: []int{0}}}
+	w.reconfigure(o)
+	w.want("a is all that is left", w.step(failed))
+	if granted := w.pass(time.Minute); len(granted) != 1 {
+		t.Errorf("a minute later: %v", granted)
+	}
+}
+
 // TestRetryTakesOver: an SDK's own retry takes the place of the request that it
 // repeats, which nobody waits for any more.
 func TestRetryTakesOver(t *testing.T) {
@@ -353,5 +390,64 @@ func TestRetryTakesOver(t *testing.T) {
 	w.want("the retry stands first", w.settle(runs), retry)
 	if _, got = w.arrive(Ask{Flow: user(flow.Chat, 1), Place: "another", Retry: true}); len(got) != 0 {
 		t.Errorf("a retry of what runs or is gone waits like any other: %+v", got)
+	}
+}
+
+// TestI11ReloadKeepsTheLine: who waits stands in the line of its class by arrival, however
+// a reload makes all join it anew and whoever comes back to a place from long ago.
+func TestI11ReloadKeepsTheLine(t *testing.T) {
+	o := single(1)
+	w := newWorld(t, o)
+	w.arrive(Ask{Flow: user(flow.Chat, 0)})
+	inLine := func(what string) {
+		t.Helper()
+		n := 0
+		for e := w.gate.classes[flow.Chat].first; e != nil; e = e.newer {
+			if e.newer != nil && e.newer.arrived.Before(e.arrived) {
+				t.Fatalf("%s: %v stands before %v", what, e.arrived, e.newer.arrived)
+			}
+			n++
+		}
+		if want := w.gate.pools[0].queue.Len(); n != want {
+			t.Fatalf("%s: %d stand in line, and %d wait", what, n, want)
+		}
+	}
+	for i := range 300 {
+		w.now = w.now.Add(time.Duration(i%3) * time.Millisecond)
+		w.arrive(Ask{Flow: user(flow.Chat, i%7), Task: true})
+	}
+	for i, tenants := range [][]Tenant{{{Name: "t", Seats: 1}}, nil, {{Name: "t", Seats: 2}}} {
+		o.Tenants = tenants
+		w.reconfigure(o)
+		inLine(fmt.Sprint("reload ", i))
+		for id := uint64(20 + i); id < 300; id += 17 {
+			w.step(Event{Kind: Adjust, ID: id, Ask: &Ask{Flow: user(flow.Chat, 8+i)}})
+			inLine(fmt.Sprint("passed on ", id))
+		}
+		w.step(Event{Kind: Leave, ID: uint64(200 + i)})
+		inLine("one left")
+	}
+}
+
+// BenchmarkReload is how long the queue stands still when a reload gives the tenant of
+// so many tasks that wait limits of its own.
+func BenchmarkReload(b *testing.B) {
+	o := single(1)
+	g, err := New(epoch, o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range uint64(20_000) {
+		g.Step(epoch.Add(time.Duration(i)), Event{Kind: Arrive, ID: i, Ask: &Ask{Flow: user(flow.Chat, int(i)%500), Task: true}})
+	}
+	for b.Loop() {
+		if o.Tenants == nil {
+			o.Tenants = []Tenant{{Name: "t", Seats: 1}}
+		} else {
+			o.Tenants = nil
+		}
+		if err := g.Reconfigure(epoch.Add(time.Second), o); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -117,7 +117,7 @@ func (g *Gate) release(now time.Time, e *entry, r Result) {
 	e.tenant.settle(now, e, r)
 	for _, p := range g.pools {
 		if e.ask.Task && p.queue.Shelved() > 0 {
-			p.queue.Unshelve(1)
+			p.putBack(1)
 			p.dirty = true
 		}
 		if e.tenant != nil && len(p.halted) > 0 {

@@ -24,6 +24,9 @@ func (c *clock) turn(now time.Time, why flow.Reason) {
 
 // read is what the clock shows.
 func (c *clock) read(now time.Time) flow.Waits {
+	if c.since.IsZero() {
+		return flow.Waits{} // it was never shut, like most
+	}
 	sums := c.sums
 	if c.why != flow.ReasonNone {
 		sums.Add(c.why, now.Sub(c.since))
@@ -33,6 +36,9 @@ func (c *clock) read(now time.Time) flow.Waits {
 
 // of is the part of one reason.
 func (c *clock) of(now time.Time, why flow.Reason) time.Duration {
+	if c.since.IsZero() {
+		return 0
+	}
 	sum := c.sums.Of(why)
 	if c.why == why {
 		sum += now.Sub(c.since)
@@ -42,6 +48,9 @@ func (c *clock) of(now time.Time, why flow.Reason) time.Duration {
 
 // total is all of it.
 func (c *clock) total(now time.Time) time.Duration {
+	if c.since.IsZero() {
+		return 0
+	}
 	sum := c.sums.Total()
 	if c.why != flow.ReasonNone {
 		sum += now.Sub(c.since)
@@ -51,8 +60,8 @@ func (c *clock) total(now time.Time) time.Duration {
 
 // mark is what an entry's clocks showed when it joined the queue. What holds it up is
 // asked from the outside in: its class, then its tenant, then the bound on tasks, then
-// the upstream. The tenant's clock stands still while the class is shut, so that no
-// time counts twice.
+// the upstream. The clocks of the tenant and of the tasks stand still while the class is
+// shut, so that no time counts twice.
 type mark struct {
 	retry        time.Time     // until when a failure keeps it from the only upstream it has left
 	at           time.Time     // zero: it stands in no queue
@@ -61,6 +70,28 @@ type mark struct {
 	tasks        time.Duration
 	upstream     int
 	quota        flow.Waits
+}
+
+// turn turns the clock of a class.
+func (g *Gate) turn(now time.Time, c *class, why flow.Reason) {
+	switch was := c.clock.why; {
+	case was == why:
+		return
+	case was == flow.ReasonNone:
+		c.full = g.crammed(now, c)
+	case why == flow.ReasonNone:
+		c.fullFrom = g.taskClock.total(now)
+	}
+	c.clock.turn(now, why)
+}
+
+// crammed is for how long as many tasks ran as may while nothing kept the class from
+// starting.
+func (g *Gate) crammed(now time.Time, c *class) time.Duration {
+	if c.clock.why != flow.ReasonNone {
+		return c.full
+	}
+	return c.full + g.taskClock.total(now) - c.fullFrom
 }
 
 // open is the time on the clock of a tenant within the class.
@@ -84,9 +115,12 @@ func (g *Gate) mark(e *entry) {
 	m, c := &e.mark, &e.class.clock
 	m.at, m.retry = g.now, e.retryAt
 	m.rate, m.paused = c.of(g.now, flow.ReasonRate), c.of(g.now, flow.ReasonPaused)
-	m.tenant, m.tasks = e.tenant.stood(g.now, e.class), g.taskClock.total(g.now)
+	m.tenant, m.tasks = e.tenant.stood(g.now, e.class), g.crammed(g.now, e.class)
 	if m.upstream = g.primary(g.now, e); m.upstream < 0 {
 		m.upstream = g.routes[e.ask.Route].Upstreams[0]
+	}
+	if !e.retryAt.IsZero() {
+		m.upstream = e.upstream // there it will be tried again
 	}
 	m.quota = g.upstreams[m.upstream].clock.read(g.now)
 }
@@ -116,20 +150,22 @@ func (g *Gate) shares(now time.Time, e *entry) flow.Waits {
 		return sum
 	}
 	take := func(why flow.Reason, d time.Duration) {
-		d = min(max(d, 0), left)
-		sum.Add(why, d)
-		left -= d
+		if d = min(d, left); d > 0 {
+			sum.Add(why, d)
+			left -= d
+		}
 	}
 	take(flow.ReasonRate, e.class.clock.of(now, flow.ReasonRate)-m.rate)
 	take(flow.ReasonPaused, e.class.clock.of(now, flow.ReasonPaused)-m.paused)
 	take(flow.ReasonTenant, e.tenant.stood(now, e.class)-m.tenant)
 	if e.ask.Task {
-		take(flow.ReasonTasks, g.taskClock.total(now)-m.tasks)
+		take(flow.ReasonTasks, g.crammed(now, e.class)-m.tasks)
 	}
 	if until := earlier(m.retry, now); until.After(m.at) && !m.retry.IsZero() {
 		take(flow.ReasonBreaker, until.Sub(m.at))
 	}
-	quota := g.upstreams[m.upstream].clock.read(now).Minus(m.quota)
+	quota := g.upstreams[m.upstream].clock.read(now)
+	quota = quota.Minus(m.quota)
 	if known := quota.Total(); known > left {
 		quota = quota.Fit(left) // the rest passed while it was shut further out
 	} else {

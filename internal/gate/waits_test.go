@@ -139,6 +139,32 @@ func TestI15Tasks(t *testing.T) {
 	w.told("the task", got[0].Grant.Waits, shares{flow.ReasonTasks: 9})
 }
 
+// TestI15TasksOfAClass: while the class of a task is shut, the bound on tasks does not
+// count.
+func TestI15TasksOfAClass(t *testing.T) {
+	o := single(2)
+	o.Tasks = 1
+	o.Classes = []Class{{Name: "x"}}
+	w := newWorld(t, o)
+	first, _ := w.arrive(Ask{Flow: user(flow.Chat, 1), Task: true})
+	w.operate(w.gate.Pause("x"))
+	w.pass(2 * time.Second)
+	id, _ := w.arrive(Ask{Flow: user("x", 2), Task: true})
+	w.pass(5 * time.Second)
+	w.operate(w.gate.Resume("x"))
+	w.pass(3 * time.Second)
+	w.operate(w.gate.Pause("x"))
+	w.pass(4 * time.Second)
+	w.settle(first)
+	w.arrive(Ask{Flow: user(flow.Chat, 3)})
+	last, _ := w.arrive(Ask{Flow: user(flow.Chat, 4)})
+	w.operate(w.gate.Resume("x"))
+	w.pass(6 * time.Second)
+	got := w.settle(last)
+	w.want("a seat is free", got, id)
+	w.told("granted", got[0].Grant.Waits, shares{flow.ReasonPaused: 9, flow.ReasonTasks: 3, flow.ReasonSeats: 6})
+}
+
 // TestI15Breaker: an upstream that is down is what is waited for; an operator who ends
 // the wait is told what it was for.
 func TestI15Breaker(t *testing.T) {
@@ -158,6 +184,36 @@ func TestI15Breaker(t *testing.T) {
 		t.Fatalf("the eviction: %+v", got)
 	}
 	w.told("evicted", got[0].Refusal.Waits, shares{flow.ReasonBreaker: 7, flow.ReasonSeats: 5})
+}
+
+// TestI15Away: what was told of a wait in which the client was away for a time stands when
+// the next attempt is told of: no part of it becomes less.
+func TestI15Away(t *testing.T) {
+	o := single(1)
+	o.Upstreams[0].Breaker.Failures = 10
+	w := newWorld(t, o)
+	first, _ := w.arrive(Ask{Flow: user(flow.Chat, 1)})
+	id, _ := w.arrive(Ask{Flow: user(flow.Chat, 2), Place: "p"})
+	w.pass(time.Second)
+	w.step(Event{Kind: Abandon, ID: id})
+	w.settle(first) // it is its turn, and nobody is there
+	w.pass(2 * time.Second)
+	id, got := w.arrive(Ask{Flow: user(flow.Chat, 2), Place: "p"})
+	w.want("back again", got, id)
+	told := got[0].Grant
+	w.want("it fails", w.step(Event{Kind: Again, ID: id, Result: Result{Kind: llm.KindTransient, Sent: true}}))
+	then, ok := w.pass(time.Minute)[id]
+	if !ok {
+		t.Fatal("it is not tried again")
+	}
+	for why, d := range told.Waits.All() {
+		if now := then.Waits.Of(why); now < d {
+			t.Errorf("%v for %s were told, and then %v", d, why, now)
+		}
+	}
+	if sum := then.Waits.Total(); sum != then.Waited {
+		t.Errorf("it waited %v, for %v", then.Waited, sum)
+	}
 }
 
 // TestI15Hold: who is sent back is told what he has waited for in vain.
@@ -191,6 +247,22 @@ func TestI15Again(t *testing.T) {
 	w.told("granted at b", granted[id].Waits, shares{flow.ReasonSeats: 10, flow.ReasonRequests: 50})
 }
 
+// TestI15Last: who is tried again on the last upstream of its route waits for what that
+// one is short of.
+func TestI15Last(t *testing.T) {
+	o := single(1)
+	o.Upstreams[0].Breaker.Failures = 10
+	o.Upstreams = append(o.Upstreams, Upstream{Name: "b", Quota: quota.Options{Limits: []quota.Limit{perMinute(1)}, Meter: exact()}})
+	o.Routes = []Route{{Upstreams: []int{0, 1}}}
+	w := newWorld(t, o)
+	id, _ := w.arrive(Ask{Flow: user(flow.Chat, 2)})
+	failed := Event{Kind: Again, ID: id, Result: Result{Kind: llm.KindTransient, Sent: true, RetryAfter: 10 * time.Second}}
+	w.want("at b", w.step(failed), id)
+	w.want("it failed at both", w.step(failed))
+	granted := w.pass(90 * time.Second)
+	w.told("granted", granted[id].Waits, shares{flow.ReasonBreaker: 10, flow.ReasonRequests: 51})
+}
+
 // TestI15Owner: what a request waited for stays its own when its flow changes.
 func TestI15Owner(t *testing.T) {
 	o := single(1)
@@ -205,4 +277,23 @@ func TestI15Owner(t *testing.T) {
 	got := w.settle(first)
 	w.want("the seat is free", got, id)
 	w.told("granted", got[0].Grant.Waits, shares{flow.ReasonPaused: 6, flow.ReasonSeats: 3})
+}
+
+// TestI15TenantElsewhere: who waits for his tenant's limits goes on to do so although the
+// tenant's last request for other upstreams gives up.
+func TestI15TenantElsewhere(t *testing.T) {
+	o := single(5)
+	o.Upstreams = append(o.Upstreams, Upstream{Name: "b", Quota: quota.Options{Seats: 5, Meter: exact()}})
+	o.Routes = []Route{{Upstreams: []int{0}}, {Upstreams: []int{1}}}
+	o.Tenants = []Tenant{{Name: "t", Seats: 1}}
+	w := newWorld(t, o)
+	first, _ := w.arrive(Ask{Flow: user(flow.Chat, 1)})
+	other, _ := w.arrive(Ask{Flow: user(flow.Chat, 2)})
+	id, _ := w.arrive(Ask{Flow: user(flow.Chat, 3), Route: 1})
+	w.pass(2 * time.Second)
+	w.step(Event{Kind: Leave, ID: other})
+	w.pass(8 * time.Second)
+	got := w.settle(first)
+	w.want("the tenant's seat is free", got, id)
+	w.told("granted", got[0].Grant.Waits, shares{flow.ReasonTenant: 10})
 }

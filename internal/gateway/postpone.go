@@ -54,7 +54,9 @@ func (i *inference) postpone(x *exchange) {
 			return
 		}
 	}
+	x.id = t.ID // by which its story is known
 	h := x.out.Header()
+	h[hRequestID], h["X-Request-Id"] = []string{x.id}, []string{x.id}
 	h["Preference-Applied"] = []string{"respond-async"}
 	if t.Ready() {
 		x.hand(&t)
@@ -152,7 +154,7 @@ func (g *Gateway) request(t *task.Task) (*dispatch.Request, error) {
 		return nil, unknownModel(f.Model)
 	}
 	req := &dispatch.Request{
-		ID: requestID(), Arrived: time.Now(),
+		ID: t.ID, Arrived: time.Now(),
 		Ask:  admission.Ask{Route: route, Flow: t.Flow, Task: true},
 		Call: llm.Call{Operation: op, Header: forwarded(t.Header), Body: t.Payload},
 	}

@@ -56,6 +56,7 @@ func TestWhole(t *testing.T) {
 		for range 2 { // the second on the same connection
 			err := errors.Join(c.ask(t.Context()), c.listen(t.Context(), &chunks))
 			for try := 0; err != nil && name == "proxied" && try < 20; try++ {
+				c.close() // it goes with the stream
 				chunks.Store(chunks.Load() / 5 * 5)
 				err = c.listen(t.Context(), &chunks)
 			}

@@ -28,7 +28,7 @@ export function Login() {
         <p id="wrong" class="wrong" role="alert">{wrong}</p>
         <button type="submit" disabled={busy}>Log in</button>
       </form>
-      <p class="soft">One of the gateway's keys. It is exchanged for a session and not kept.</p>
+      <p class="soft">A key whose role is viewer or operator. It is exchanged for a session and not kept.</p>
     </main>
   );
 }
