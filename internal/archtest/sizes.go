@@ -23,7 +23,7 @@ var packageLines = map[string]int{
 	"internal/provider/sim": 5000, // a whole provider: profiles, windows, dialects and faults
 	"internal/console":      2600, // one page's server: frames, acts, sessions, the queue and plans
 	"internal/gateway":      2660, // one edge: who may come, what is read, what each dialect is told
-	"internal/gate":         3400, // one state machine: what waits and for what, what runs, what operators do to both
+	"internal/gate":         3500, // one state machine: what waits and for what, what runs, what operators do to both
 	"internal/capacity":     2640, // one search: row, advice and inverse share it
 	"test/acceptance":       3000, // one table of cases, with their processes and books
 	"internal/config":       2610, // one typed struct, its loader and its checks, which know each other's paths

@@ -13,8 +13,8 @@ func (q *Queue) Ahead(it *Item) (requests int, work float64) {
 	u := it.flow
 	head := u.items[0]
 	work = it.Cost
-	if arrived := u.arrived - head.ahead; arrived > 0 { // of which some may have left
-		work += max(it.ahead-head.ahead, 0) * min(1, u.backlog/arrived)
+	if arrived := u.arrived - head.ahead; arrived > 0 { // of which some may have left, or are priced anew
+		work += max(it.ahead-head.ahead, 0) * u.backlog / arrived
 	}
 	count := 1 + float64(len(u.items)-1)*min(1, (work-it.Cost)/max(u.backlog-it.Cost, it.Cost))
 	next := u.first > 0 && it == head // it goes before its siblings, and its tenant

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/millrace/millrace/internal/flow"
@@ -108,4 +109,48 @@ func (g *Gate) share(e *entry, spent quota.Amount, took time.Duration) float64 {
 // price is what an amount takes of one upstream, in seconds of what binds there.
 func (g *Gate) price(u int, need quota.Amount, took time.Duration) float64 {
 	return g.upstreams[u].mix.cost(g.upstreams[u].quota, need, took)
+}
+
+// Prices of those who wait are looked at so often, and made anew where a limit allows
+// so much more or less than it did.
+const (
+	repriceEvery = 250 * time.Millisecond
+	repriceAt    = 1.25
+)
+
+// reprice gives all that wait the price of now where the limits have become other ones:
+// a header has told of a lower one, or a reload. What a request costs says how long those
+// behind it wait.
+func (p *pool) reprice(now time.Time) {
+	if p.queue.Len() == 0 || now.Sub(p.checked) < repriceEvery {
+		return
+	}
+	p.checked = now
+	other := false
+	for left := p.members; left != 0; left &= left - 1 {
+		other = p.gate.upstreams[bits.TrailingZeros64(left)].learned() || other
+	}
+	if !other {
+		return
+	}
+	for _, e := range p.gate.byArrival() {
+		if e.pool == p && e.item.Waiting() {
+			p.queue.Recost(&e.item, p.gate.cost(e))
+		}
+	}
+	p.gate.surprise(func(e *entry) bool { return e.pool == p })
+}
+
+// learned reports whether a rate has left those by which requests are priced.
+func (u *upstream) learned() bool {
+	other := false
+	for d := range u.rates {
+		rate := u.quota.Rate(quota.Dim(d))
+		if was := u.rates[d]; was == 0 {
+			u.rates[d] = rate
+		} else if rate > was*repriceAt || rate*repriceAt < was {
+			u.rates[d], other = rate, true
+		}
+	}
+	return other
 }

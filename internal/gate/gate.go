@@ -56,6 +56,7 @@ type upstream struct {
 	meter   quota.Meter
 	mix     mix
 
+	rates [quota.NumDims]float64 // by which those who wait are priced
 	clock clock
 	asked int         // the search in which a head was kept from it last
 	why   flow.Reason // and by what

@@ -22,6 +22,7 @@ type pool struct {
 	searches int // looks through the heads so far
 	back     int // tasks put back into the order, and not seen since, at most
 
+	checked time.Time // when the prices of those who wait were last looked at
 	wake    time.Time // of the last search: when a blocked head will fit
 	unpark  time.Time // when a parked head may be helped by time
 	resume  bool      // an event may have helped a parked head

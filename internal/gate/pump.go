@@ -28,6 +28,7 @@ type search struct {
 func (p *pool) pump(now time.Time) {
 	p.dirty, p.wake = false, time.Time{}
 	p.unblock(now)
+	p.reprice(now)
 	for p.queue.Len() > 0 {
 		p.wake = time.Time{}
 		p.rates(now)
