@@ -336,6 +336,7 @@ func TestAbandonedPlaceIsKeptForAMoment(t *testing.T) {
 	for _, share := range []flow.ShareKey{{}, shareKey} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, Options{})
+			h.second.make = slowly(1) // who runs first is told of first
 			h.seat(t, 12*time.Second)
 			mine := func(r *Request, _ *taker) { r.Share, r.Ask.Place, r.Ask.Flow.User = share, "place", "w" }
 			a := h.ask(t, "a", mine)

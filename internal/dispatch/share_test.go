@@ -279,6 +279,7 @@ func TestI7EvictedAlone(t *testing.T) {
 func TestI7LastHoldKeepsThePlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, Options{})
+		h.second.make = slowly(1) // who runs first is told of first
 		h.seat(t, 42*time.Second)
 		start := time.Now()
 		held := func(d time.Duration) func(*Request, *taker) {
