@@ -21,6 +21,7 @@ const (
 var packageLines = map[string]int{
 	"internal/app":          2600, // one process: what is built, wired, reloaded and stopped together
 	"internal/provider/sim": 5000, // a whole provider: profiles, windows, dialects and faults
+	"internal/cli":          2520, // one command line: every flag with its words and its check
 	"internal/console":      2600, // one page's server: frames, acts, sessions, the queue and plans
 	"internal/gateway":      2660, // one edge: who may come, what is read, what each dialect is told
 	"internal/gate":         3500, // one state machine: what waits and for what, what runs, what operators do to both

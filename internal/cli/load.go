@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/internal/config"
 	"github.com/millrace/millrace/internal/load"
+	"github.com/millrace/millrace/internal/load/footprint"
 	"github.com/millrace/millrace/internal/load/verdict"
 	"github.com/millrace/millrace/internal/load/view"
 )
@@ -68,6 +69,7 @@ func newLoadCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
+			defer footprint.Bound()()
 			return f.run(ctx, cmd)
 		},
 	}
