@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/internal/config"
 )
 
 // clash is two flags of which one would be ignored.
@@ -102,7 +104,7 @@ func nearest(cmd *cobra.Command, name string) (near string) {
 		if !long || cmd.Flags().Lookup(flag) == nil {
 			continue
 		}
-		off := distance(name, flag)
+		off := config.Edits(name, flag)
 		if len(name) > 2 && strings.HasPrefix(flag, name) {
 			off = min(off, 2)
 		}
@@ -111,25 +113,4 @@ func nearest(cmd *cobra.Command, name string) (near string) {
 		}
 	}
 	return near
-}
-
-// distance is how many letters must be put in, left out or changed to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := before
-			if a[i] != b[j] {
-				change++
-			}
-			before = row[j+1]
-			row[j+1] = min(change, row[j]+1, before+1)
-		}
-	}
-	return row[len(b)]
 }

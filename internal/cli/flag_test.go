@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/millrace/millrace/internal/config"
 )
 
 // TestI2FlagFaultsInPlainWords: who mistypes a flag is told the one he may have meant, and
@@ -37,7 +39,7 @@ func TestDistance(t *testing.T) {
 	for pair, want := range map[[2]string]int{
 		{"", ""}: 0, {"a", ""}: 1, {"", "ab"}: 2, {"user", "users"}: 1, {"targte", "target"}: 2, {"same", "same"}: 0, {"kitten", "sitting"}: 3,
 	} {
-		if got := distance(pair[0], pair[1]); got != want {
+		if got := config.Edits(pair[0], pair[1]); got != want {
 			t.Errorf("%q and %q: %d, want %d", pair[0], pair[1], got, want)
 		}
 	}

@@ -298,7 +298,7 @@ func (l *loader) expand(text string) (string, error) {
 func suggest(key string, known []string) string {
 	best, distance := "", 3
 	for _, k := range known {
-		if d := edits(key, k); d < distance {
+		if d := Edits(key, k); d < distance {
 			best, distance = k, d
 		}
 	}
@@ -308,8 +308,8 @@ func suggest(key string, known []string) string {
 	return "known here: " + strings.Join(known, ", ")
 }
 
-// edits is the Levenshtein distance; long words are as good as unlike.
-func edits(a, b string) int {
+// Edits is the Levenshtein distance; long words are as good as unlike.
+func Edits(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 64
 	}

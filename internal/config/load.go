@@ -267,7 +267,7 @@ func (s settings) find(name string) (leaf, error) {
 func (s settings) suggest(name string) string {
 	best, distance := "", 3
 	for _, known := range slices.Sorted(maps.Keys(s)) {
-		if d := edits(name, known); d < distance {
+		if d := Edits(name, known); d < distance {
 			best, distance = known, d
 		}
 	}
